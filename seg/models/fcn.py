@@ -1,0 +1,100 @@
+"""FCN: Fully Convolutional Networks for Semantic Segmentation (Long, Shelhamer, Darrell, CVPR 2015).
+
+The idea in three steps:
+1. A classification network without its fully connected layers is convolutional, so it accepts any input size and
+   gives a coarse map of class scores instead of one label (the paper's section 3.1).
+2. The scores of finer layers are *added* to it, one skip at a time (section 4.2, figure 3): coarse layers know
+   what, fine layers know where.
+3. Upsampling is a transposed convolution, learnable, started as bilinear interpolation (section 3.3).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from seg.models._registry import register
+from seg.models.backbone import DEFAULT_BACKBONE, Backbone
+
+
+class FCN(nn.Module):
+    """FCN-8s on a timm encoder.
+
+    The paper's VGG16 ends in fc6 and fc7, turned into convolutions; here they are a 3x3 and a 1x1 convolution on the
+    encoder's stride-32 features, with dropout as in the paper.
+    """
+
+    def __init__(self, *, num_classes: int, backbone: str = DEFAULT_BACKBONE, fc_channels: int = 512) -> None:
+        super().__init__()
+        self.backbone = Backbone(backbone)
+        self.at = [self.backbone.at_stride(stride) for stride in (8, 16, 32)]
+        channels8, channels16, channels32 = (self.backbone.channels[i] for i in self.at)
+
+        self.fc = nn.Sequential(
+            nn.Conv2d(channels32, fc_channels, 3, padding=1, bias=False),  # "fc6"
+            nn.BatchNorm2d(fc_channels),
+            nn.ReLU(inplace=True),
+            nn.Dropout2d(0.1),
+            nn.Conv2d(fc_channels, fc_channels, 1, bias=False),  # "fc7"
+            nn.BatchNorm2d(fc_channels),
+            nn.ReLU(inplace=True),
+            nn.Dropout2d(0.1),
+        )
+        self.score32 = nn.Conv2d(fc_channels, num_classes, 1)
+        self.score16 = nn.Conv2d(channels16, num_classes, 1)
+        self.score8 = nn.Conv2d(channels8, num_classes, 1)
+
+        self.up32to16 = BilinearUpsample(num_classes, factor=2)
+        self.up16to8 = BilinearUpsample(num_classes, factor=2)
+        self.up8to1 = BilinearUpsample(num_classes, factor=8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        features = self.backbone(x)
+        stride8, stride16, stride32 = (features[i] for i in self.at)
+
+        score = self.score32(self.fc(stride32))  # (N, K, h/32, w/32)
+        score = fuse(self.up32to16(score), self.score16(stride16))  # (N, K, h/16, w/16)
+        score = fuse(self.up16to8(score), self.score8(stride8))  # (N, K, h/8, w/8)
+        score = self.up8to1(score)  # (N, K, >=h, >=w)
+        return crop(score, like=x)  # (N, K, h, w)
+
+
+class BilinearUpsample(nn.ConvTranspose2d):
+    """Transposed convolution that starts as bilinear interpolation by `factor` and may learn something better.
+
+    Kernel 2f, stride f, padding f/2: the output is exactly f times the input, and pixel areas stay aligned.
+    """
+
+    def __init__(self, channels: int, *, factor: int) -> None:
+        super().__init__(channels, channels, 2 * factor, stride=factor, padding=factor // 2, bias=False)
+        with torch.no_grad():
+            self.weight.zero_()
+            self.weight[range(channels), range(channels)] = bilinear_kernel(factor)
+
+
+def bilinear_kernel(factor: int) -> torch.Tensor:
+    """The (2f, 2f) kernel with which a stride-f transposed convolution interpolates bilinearly; f must be even.
+
+    Example, one axis, f = 2: 0.25 0.75 0.75 0.25.
+    """
+    if factor % 2:
+        raise ValueError(f"factor must be even to keep pixel areas aligned, got {factor}")
+    position = torch.arange(2 * factor, dtype=torch.float32) + 0.5
+    ramp = 1 - (position - factor).abs() / factor  # rises from the edge to the centre and falls again
+    return torch.outer(ramp, ramp)
+
+
+def fuse(coarse: torch.Tensor, fine: torch.Tensor) -> torch.Tensor:
+    """The FCN skip: add the upsampled coarse scores to the finer ones, element by element."""
+    return crop(coarse, like=fine) + fine
+
+
+def crop(score: torch.Tensor, *, like: torch.Tensor) -> torch.Tensor:
+    """Cut what upsampling made too much at the bottom and right when a size was odd."""
+    return score[..., : like.shape[-2], : like.shape[-1]]
+
+
+@register
+def fcn8s(*, num_classes: int, backbone: str = DEFAULT_BACKBONE, fc_channels: int = 512) -> FCN:
+    """FCN-8s: scores of strides 32, 16 and 8 added, then upsampled 8 times."""
+    return FCN(num_classes=num_classes, backbone=backbone, fc_channels=fc_channels)

@@ -1,0 +1,90 @@
+"""U-Net: Convolutional Networks for Biomedical Image Segmentation (Ronneberger, Fischer, Brox, MICCAI 2015).
+
+Down the left side of the U the encoder trades resolution for meaning; up the right side every step doubles the
+resolution and *concatenates* the encoder's features of the same scale (figure 1), so the next convolutions see both
+what the coarse layers understood and where the fine layers saw it. FCN adds scores; U-Net joins features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from seg.models._registry import register
+from seg.models.backbone import DEFAULT_BACKBONE, Backbone, resize
+
+
+class UNet(nn.Module):
+    """U-Net on a timm encoder, with as many steps up as the encoder takes down.
+
+    Five steps down to stride 32 need five steps up. The skips of the first four are the encoder's features at strides
+    16, 8, 4 and 2; the last step, back at full size, is joined with the photo itself.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        backbone: str = DEFAULT_BACKBONE,
+        decoder_channels: Sequence[int] = (128, 64, 48, 32, 16),
+    ) -> None:
+        super().__init__()
+        self.encoder = Backbone(backbone)
+        *skip_channels, channels = self.encoder.channels
+        skip_channels = [3, *skip_channels]  # the photo is the skip of the last step
+        if len(decoder_channels) != len(skip_channels):
+            raise ValueError(
+                f"decoder_channels needs one entry per step up, {len(skip_channels)} for '{backbone}'; "
+                f"got {len(decoder_channels)}"
+            )
+        self.decoder = nn.ModuleList()
+        for skip, out in zip(reversed(skip_channels), decoder_channels, strict=True):
+            self.decoder.append(Up(channels, skip, out))
+            channels = out
+        self.classifier = nn.Conv2d(channels, num_classes, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        *skips, y = [x, *self.encoder(x)]  # the deepest map turns round and goes up
+        for up, skip in zip(self.decoder, reversed(skips), strict=True):
+            y = up(y, skip)
+        return self.classifier(y)  # (N, K, h, w)
+
+
+class Up(nn.Module):
+    """One step up the U: enlarge to the skip's size, concatenate, two convolutions."""
+
+    def __init__(self, channels: int, skip_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = DoubleConv(channels + skip_channels, out_channels)
+
+    def forward(self, y: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+        y = resize(y, skip.shape[-2:])  # the paper crops the skip instead, because its convolutions do not pad
+        y = torch.cat([skip, y], dim=1)  # (N, skip + channels, h, w)
+        return self.conv(y)
+
+
+class DoubleConv(nn.Sequential):
+    """Two 3x3 convolutions, as everywhere in the U-Net figure; BatchNorm is newer than the paper."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+        )
+
+
+@register
+def unet(
+    *,
+    num_classes: int,
+    backbone: str = DEFAULT_BACKBONE,
+    decoder_channels: Sequence[int] = (128, 64, 48, 32, 16),
+) -> UNet:
+    """U-Net: encoder features of every scale concatenated on the way up."""
+    return UNet(num_classes=num_classes, backbone=backbone, decoder_channels=decoder_channels)

@@ -1,0 +1,104 @@
+"""From photo to network input, and the way back from logits to the photo's own pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+MIN_SIDE = 32  # the smallest input the networks take
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What `Preprocess.apply` did to the photo's shape: everything the way back needs. Sizes are (H, W)."""
+
+    photo_size: tuple[int, int]
+    network_size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Resize and normalise. The numbers belong to the weights, so the card carries them.
+
+    Attributes:
+        short_side: the photo's short side becomes this many pixels,
+        long_side: unless the long side would exceed this many: so the network's cost has a bound.
+        multiple: both sides are rounded to a multiple of it. Strided convolutions lay their grids differently on
+            even and odd sizes; a multiple of the encoder's stride keeps the grid the network was trained on.
+        mean, std: per channel, for values scaled to 0..1.
+    """
+
+    short_side: int = 352
+    long_side: int = 640
+    multiple: int = 32
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+    def network_size(self, photo_size: tuple[int, int]) -> tuple[int, int]:
+        """(h, w) that the network sees for a photo of (H, W)."""
+        scale = min(self.short_side / min(photo_size), self.long_side / max(photo_size))
+        height, width = (max(MIN_SIDE, self.multiple * round(side * scale / self.multiple)) for side in photo_size)
+        return height, width
+
+    def apply(self, photo: Image.Image) -> tuple[torch.Tensor, Geometry]:
+        """An upright RGB photo -> x float32 (1, 3, h, w), channels last in memory, and its Geometry."""
+        geometry = Geometry((photo.height, photo.width), self.network_size((photo.height, photo.width)))
+        height, width = geometry.network_size
+        small = photo.resize((width, height), Image.Resampling.BILINEAR)  # Pillow's filter widens when it shrinks
+        x = torch.from_numpy(np.asarray(small, dtype=np.float32)).permute(2, 0, 1)[None]  # (1, 3, h, w)
+        mean = torch.tensor(self.mean).view(1, 3, 1, 1)
+        std = torch.tensor(self.std).view(1, 3, 1, 1)
+        return (x / 255 - mean) / std, geometry
+
+    def restore(self, logits: torch.Tensor, geometry: Geometry) -> torch.Tensor:
+        """Logits (1, K, h, w) -> (K, H, W) at the photo's size. Scores are resized, ids never.
+
+        Takes K x H x W floats; `restore_labels` gives the result of argmax and softmax over it in bounded memory.
+        """
+        return torch.cat(list(_restored_bands(logits, geometry)), dim=1)
+
+    def restore_labels(self, logits: torch.Tensor, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
+        """Logits (1, K, h, w) -> label map (H, W) uint8 and the winner's probability (H, W) float32 in [0, 1].
+
+        Equal to argmax and maximum of softmax over `restore`, computed band by band.
+        """
+        labels, confidences = [], []
+        for band in _restored_bands(logits, geometry):
+            top, label = band.max(dim=0)  # (b, W)
+            labels.append(label.to(torch.uint8))
+            confidences.append(band.sub_(top).exp_().sum(dim=0).reciprocal_())  # 1 / sum exp(l - l_max)
+        return torch.cat(labels).numpy(), torch.cat(confidences).numpy()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Preprocess:
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+
+def _restored_bands(logits: torch.Tensor, geometry: Geometry, rows: int = 64) -> Iterator[torch.Tensor]:
+    """The resized scores (K, b, W) in bands of `rows` photo rows: a 24-megapixel photo never needs K x H x W at once.
+
+    Bilinear resizing is separable: the band's rows are mixed from their two neighbours first, then widened. One band
+    also fits the processor's cache, which makes small photos faster too.
+    """
+    height, width = geometry.photo_size
+    h = logits.shape[-2]
+    at = (torch.arange(height, dtype=torch.float64) + 0.5) * (h / height) - 0.5  # where each photo row lies
+    at = at.clamp(0, h - 1)
+    above = at.long().clamp(max=max(h - 2, 0))
+    below = (above + 1).clamp(max=h - 1)
+    weight = (at - above).to(logits.dtype).view(1, 1, -1, 1)
+    logits = logits.contiguous()
+    for start in range(0, height, rows):
+        band = slice(start, start + rows)
+        mixed = torch.lerp(logits[:, :, above[band]], logits[:, :, below[band]], weight[:, :, band])
+        wide = F.interpolate(mixed, size=(mixed.shape[2], width), mode="bilinear", align_corners=False)
+        yield wide[0]

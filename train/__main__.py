@@ -1,0 +1,74 @@
+"""Command line: python -m train fit RECIPE.toml | eval NAME..."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from seg.card import save_card
+from seg.checkpoint import CheckpointError, card_path
+from seg.predictor import load_predictor
+from train.config import Recipe, load_recipe
+from train.data import voc_pairs
+from train.evaluate import evaluate, metrics_dict
+from train.loop import fit, git_commit
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m train", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+
+    fit_parser = commands.add_parser("fit", help="train a recipe")
+    fit_parser.add_argument("recipe", type=Path, help="a TOML file, for example train/recipes/fcn8s.toml")
+    fit_parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe")
+    fit_parser.add_argument("--run", type=Path, help="folder for state, log and checkpoint (default runs/NAME)")
+    fit_parser.add_argument("--resume", action="store_true", help="go on where the run in that folder stopped")
+    fit_parser.set_defaults(command=_fit)
+
+    eval_parser = commands.add_parser("eval", help="score checkpoints on the val list")
+    eval_parser.add_argument("checkpoints", nargs="+", help="names or paths of cards")
+    eval_parser.add_argument("--data", type=Path, default=Path(Recipe.data), help="VOC2012 folder")
+    eval_parser.add_argument("--list", default="val", help="list in ImageSets/Segmentation")
+    eval_parser.add_argument("--limit", type=int, help="score only this many images, evenly chosen")
+    eval_parser.add_argument("--write", action="store_true", help="write the figures into the cards")
+    eval_parser.set_defaults(command=_eval)
+
+    arguments = parser.parse_args()
+    try:
+        arguments.command(arguments)
+    except (ValueError, FileNotFoundError, FileExistsError, CheckpointError) as error:
+        sys.exit(f"error: {error}")
+
+
+def _fit(arguments: argparse.Namespace) -> None:
+    recipe = load_recipe(arguments.recipe, arguments.set)
+    folder = arguments.run or Path("runs") / recipe.name
+    command = "python -m train " + shlex.join(sys.argv[1:])
+    card = fit(recipe, folder, resume=arguments.resume, command=command)
+    print(f"wrote {folder / card.name}.json and {card.weights['file']} ({card.weights['bytes'] / 1e6:.1f} MB)")
+
+
+def _eval(arguments: argparse.Namespace) -> None:
+    pairs = voc_pairs(arguments.data, arguments.list)
+    if arguments.limit:
+        pairs = pairs[:: max(1, len(pairs) // arguments.limit)][: arguments.limit]
+    for name in arguments.checkpoints:
+        predictor = load_predictor(name)
+        confusion = evaluate(predictor, pairs)
+        metrics = metrics_dict(confusion, predictor.card.classes.names)
+        print(f"{predictor.card.name} on {arguments.list}, {len(pairs):,} images, at the labels' own size:")
+        for key in ("miou", "pixel_acc", "mean_acc", "fwiou"):
+            print(f"  {key:<10} {metrics[key]:.4f}")
+        for class_name, iou in metrics["iou"].items():
+            print(f"    {class_name:<14} {'  -   ' if iou is None else f'{iou:.4f}'}")
+        if arguments.write:
+            data = f"VOC 2012 {arguments.list}, {len(pairs):,} of 1,449 images"
+            found = {"data": data, "images": len(pairs), "commit": git_commit(), **metrics}
+            save_card(replace(predictor.card, metrics=found), card_path(name))
+
+
+if __name__ == "__main__":
+    main()

