@@ -11,7 +11,10 @@ from seg.classes import ClassSet
 from seg.transforms import Preprocess
 
 FORMAT = 1
-_REQUIRED = ("name", "title", "model", "model_options", "classes", "preprocess", "weights", "parameters", "licence")
+_REQUIRED = (
+    "name", "title", "model", "model_options", "classes", "preprocess", "weights", "parameters", "macs", "macs_input",
+    "licence",
+)  # fmt: skip
 
 
 class CardError(ValueError):
@@ -52,6 +55,10 @@ class ModelCard:
     training: dict[str, Any] = field(default_factory=dict)
     intended_use: str = ""
     known_failures: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.name or self.name != Path(self.name).name or "\\" in self.name:
+            raise ValueError(f"checkpoint name '{self.name}' must be a plain file name, without folders")
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -98,6 +105,8 @@ def load_card(path: Path) -> ModelCard:
     missing = [key for key in _REQUIRED if key not in values]
     if missing:
         raise CardError(f"{path} lacks {', '.join(missing)}; write it with `python -m train fit`")
+    if values["name"] != path.stem:
+        raise CardError(f"{path} is the card of '{values['name']}'; name the file {values['name']}.json")
     try:
         return ModelCard(
             name=str(values["name"]),
@@ -106,15 +115,18 @@ def load_card(path: Path) -> ModelCard:
             model_options=dict(values["model_options"]),
             classes=ClassSet.from_dict(values["classes"]),
             preprocess=Preprocess.from_dict(values["preprocess"]),
-            weights={key: values["weights"][key] for key in ("file", "sha256", "bytes", "dtype")},
+            weights={
+                **{key: str(values["weights"][key]) for key in ("file", "sha256", "dtype")},
+                "bytes": int(values["weights"]["bytes"]),
+            },
             parameters=int(values["parameters"]),
             macs=int(values["macs"]),
             macs_input=(int(values["macs_input"][0]), int(values["macs_input"][1])),
-            metrics=dict(values["metrics"]),
-            training=dict(values["training"]),
+            metrics=dict(values.get("metrics", {})),
+            training=dict(values.get("training", {})),
             licence=str(values["licence"]),
-            intended_use=str(values["intended_use"]),
-            known_failures=tuple(values["known_failures"]),
+            intended_use=str(values.get("intended_use", "")),
+            known_failures=tuple(values.get("known_failures", ())),
         )
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise CardError(f"{path} has a wrong entry ({type(error).__name__}: {error}); get the file again") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 from dataclasses import replace
@@ -67,9 +68,10 @@ def load_checkpoint(name_or_path: str | Path) -> tuple[nn.Module, ModelCard]:
         raise CheckpointError(str(error)) from error
     weights = path.parent / Path(card.weights["file"]).name
     remedy = "get the file again (`git checkout -- checkpoints` in a clone, or `git lfs pull`)"
-    if not weights.is_file():
-        raise CheckpointError(f"checkpoint '{card.name}' has no weights {weights}; {remedy}")
-    data = weights.read_bytes()
+    try:
+        data = weights.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"checkpoint '{card.name}': no weights {weights} ({error.strerror}); {remedy}") from error
     if hashlib.sha256(data).hexdigest() != card.weights["sha256"]:
         raise CheckpointError(
             f"{weights} ({len(data)} bytes) is not the file its card describes ({card.weights['bytes']} bytes, "
@@ -79,7 +81,7 @@ def load_checkpoint(name_or_path: str | Path) -> tuple[nn.Module, ModelCard]:
         model = build_model(card.model, num_classes=len(card.classes), **card.model_options)
         state = {name: tensor.float() for name, tensor in safetensors.torch.load(data).items()}
         model.load_state_dict(state)
-    except (ValueError, RuntimeError, SafetensorError) as error:
+    except (ValueError, TypeError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"checkpoint '{card.name}' does not fit network '{card.model}': {error}") from error
     return model.eval(), card
 
@@ -89,12 +91,18 @@ def save_checkpoint(model: nn.Module, card: ModelCard, folder: Path) -> ModelCar
 
     Kernels are stored in half precision; vectors (biases, BatchNorm) stay float32, they are few and their range is
     wide. Counters that only training needs are left out of the parameter count but kept in the file.
+
+    Raises:
+        CheckpointError: a weight is not a number, or too large for half precision.
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = {
         name: (tensor.half() if tensor.is_floating_point() and tensor.ndim > 1 else tensor).contiguous()
         for name, tensor in model.state_dict().items()
     }
+    for name, tensor in state.items():
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"'{name}' of '{card.name}' has weights that are no finite float16; train it again")
     data = safetensors.torch.save(state)
     weights = folder / f"{card.name}.safetensors"
     part = weights.with_suffix(".part")
@@ -118,7 +126,7 @@ def save_checkpoint(model: nn.Module, card: ModelCard, folder: Path) -> ModelCar
 
 def count_macs(model: nn.Module, size: tuple[int, int]) -> int:
     """Multiply-accumulate operations of one forward pass on a picture of `size` (h, w), counted by PyTorch."""
-    model = model.eval()
+    model = copy.deepcopy(model).eval()  # the caller's stays in its mode
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, 3, *size, device=next(model.parameters()).device))
     return counter.get_total_flops() // 2

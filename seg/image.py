@@ -1,16 +1,15 @@
-"""The one place where a picture from outside is opened: path, bytes, PIL image or array -> upright RGB within limits."""
+"""The one place that opens a picture from outside: path, bytes, PIL image or array -> upright RGB within limits."""
 
 from __future__ import annotations
 
 import io
 import os
 import struct
-import warnings
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 Photo: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
 
@@ -26,6 +25,17 @@ _DECODER_ERRORS = (
     OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, AttributeError, EOFError, OverflowError,
     ZeroDivisionError, NotImplementedError, struct.error, Image.DecompressionBombError,
 )  # fmt: skip
+
+# EXIF orientation -> what turns the stored picture upright; 1 is upright already.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class InvalidImageError(ValueError):
@@ -60,7 +70,12 @@ def read_image(photo: Photo) -> Image.Image:
     if isinstance(photo, Image.Image):
         _check_size(photo.size)
         return _decode(photo)
-    source = io.BytesIO(photo) if isinstance(photo, bytes) else _open_file(Path(photo))
+    if isinstance(photo, bytes):
+        source: io.BufferedIOBase = io.BytesIO(photo)
+    elif isinstance(photo, str | os.PathLike):
+        source = _open_file(Path(photo))
+    else:
+        raise InvalidImageError("missing", f"got {type(photo).__name__} instead of a photo; choose a photo", path="")
     with source:
         size = source.seek(0, os.SEEK_END)
         source.seek(0)
@@ -73,25 +88,28 @@ def read_image(photo: Photo) -> Image.Image:
                 megabytes=f"{size / 1e6:.0f}",
                 limit=f"{MAX_BYTES / 1e6:.0f}",
             )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of odd metadata; the limits below are ours
-            try:
-                image = Image.open(source, formats=FORMATS)
-            except _DECODER_ERRORS as error:
-                raise InvalidImageError(
-                    "not_image",
-                    "this is not a picture that can be opened; use a JPEG, PNG, WebP, GIF, BMP or TIFF file",
-                ) from error
-            _check_size(image.size)
-            return _decode(image)
+        try:
+            image = Image.open(source, formats=FORMATS)
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow's own, wider limit
+            raise _too_many_pixels(f"more than {MAX_PIXELS / 1e6:.0f}") from error
+        except _DECODER_ERRORS as error:
+            raise InvalidImageError(
+                "not_image",
+                "this is not a picture that can be opened; use a JPEG, PNG, WebP, GIF, BMP or TIFF file",
+            ) from error
+        _check_size(image.size)
+        return _decode(image)
 
 
 def _open_file(path: Path) -> io.BufferedReader:
     try:
+        if path.exists() and not path.is_file():
+            raise OSError(0, "it is not a file")  # a folder, or a pipe that would be waited for
         return path.open("rb")
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+        cause = error.strerror if isinstance(error, OSError) else "that is not a path"
         raise InvalidImageError(
-            "missing", f"cannot open {path}: {error.strerror}; give the path of a photo", path=str(path)
+            "missing", f"cannot open {path}: {cause}; give the path of a photo", path=str(path)
         ) from error
 
 
@@ -100,7 +118,10 @@ def _check_size(size: tuple[int, int]) -> None:
     shape = f"{width} x {height}"
     if min(size) < MIN_SIDE:
         raise InvalidImageError(
-            "tiny", f"the picture is {shape} pixels; each side needs at least {MIN_SIDE}", size=shape, limit=MIN_SIDE
+            "tiny",
+            f"the picture is {shape} pixels; each side needs at least {MIN_SIDE}: use a larger one",
+            size=shape,
+            limit=MIN_SIDE,
         )
     if max(size) > MAX_SIDE:
         raise InvalidImageError(
@@ -117,20 +138,25 @@ def _check_size(size: tuple[int, int]) -> None:
             limit=MAX_ASPECT,
         )
     if width * height > MAX_PIXELS:
-        raise InvalidImageError(
-            "pixels",
-            f"the picture has {width * height / 1e6:.0f} megapixels; at most {MAX_PIXELS / 1e6:.0f} are accepted: "
-            "make it smaller",
-            megapixels=f"{width * height / 1e6:.0f}",
-            limit=f"{MAX_PIXELS / 1e6:.0f}",
-        )
+        raise _too_many_pixels(f"{width * height / 1e6:.0f}")
+
+
+def _too_many_pixels(megapixels: str) -> InvalidImageError:
+    limit = f"{MAX_PIXELS / 1e6:.0f}"
+    return InvalidImageError(
+        "pixels",
+        f"the picture has {megapixels} megapixels; at most {limit} are accepted: make it smaller",
+        megapixels=megapixels,
+        limit=limit,
+    )
 
 
 def _decode(image: Image.Image) -> Image.Image:
     try:
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        rgb = _to_rgb(upright)
+        rgb = _to_rgb(image)
+        turn = _UPRIGHT.get(_orientation(image))
+        rgb = rgb if turn is None else rgb.transpose(turn)
     except _DECODER_ERRORS as error:
         raise InvalidImageError(
             "damaged", "the picture is damaged or cut off; open it in a viewer and save it again"
@@ -140,9 +166,21 @@ def _decode(image: Image.Image) -> Image.Image:
     return clean
 
 
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8. Unreadable EXIF does not make good pixels bad: it counts as upright."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except _DECODER_ERRORS:
+        return 1
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("I", "F") or image.mode.startswith("I;"):  # 16 bits and more: scale, `convert` would clip
-        return _scaled_to_8_bits(image).convert("RGB")
+    if image.mode.startswith("I;16"):
+        return _grey((np.asarray(image).astype(np.uint32) + 128) // 257)  # `convert` would clip: 65535 is white
+    if image.mode in ("I", "F"):
+        return _grey(_stretched(np.asarray(image, dtype=np.float32)))
+    if image.mode == "La":
+        image = image.convert("LA")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
@@ -150,12 +188,15 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _scaled_to_8_bits(image: Image.Image) -> Image.Image:
-    values = np.nan_to_num(np.asarray(image, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    low = min(0.0, float(values.min()))
-    high = float(values.max())
-    full = next((limit for limit in (255.0, 65535.0) if high <= limit), high)  # 8 or 16 bits used, else stretched
-    return Image.fromarray(((values - low) / max(full - low, 1e-12) * 255).round().astype(np.uint8))
+def _grey(values: np.ndarray) -> Image.Image:
+    return Image.fromarray(values.astype(np.uint8)).convert("RGB")
+
+
+def _stretched(values: np.ndarray) -> np.ndarray:
+    """Float or 32-bit grey, which has no agreed white: the darkest pixel becomes 0, the brightest 255."""
+    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0).clip(-1e30, 1e30)
+    low, high = float(values.min()), float(values.max())
+    return ((values - low) * (255 / (high - low))).round() if high > low else np.full_like(values, 128)
 
 
 def _from_array(array: np.ndarray) -> Image.Image:

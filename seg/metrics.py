@@ -36,7 +36,10 @@ class ConfusionMatrix:
         truth, predicted = target[labelled].astype(np.int64), label_map[labelled].astype(np.int64)
         for what, ids in (("target", truth), ("label map", predicted)):
             if ids.size and not 0 <= ids.min() <= ids.max() < self.num_classes:
-                raise ValueError(f"{what} has id {ids.max()}; with {self.num_classes} classes ids end before that")
+                wrong = ids.max() if ids.max() >= self.num_classes else ids.min()
+                raise ValueError(
+                    f"{what} has id {wrong}; ids of {self.num_classes} classes are 0..{self.num_classes - 1}"
+                )
         size = self.num_classes
         self.counts += np.bincount(truth * size + predicted, minlength=size * size).reshape(size, size)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import threading
 import time
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ class Predictor:
         self.card = card
         self.device = torch.device(device)
         self._network = fold_batchnorm(copy.deepcopy(model).to("cpu", torch.float32))
-        self._network = self._network.to(self.device, memory_format=torch.channels_last)
+        self._network = self._network.to(self.device).to(memory_format=torch.channels_last)
 
     def predict(self, photo: Photo) -> Segmentation:
         """Label every pixel of one photo.
@@ -92,6 +93,7 @@ class Predictor:
     @torch.inference_mode()
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """Preprocessed x (1, 3, h, w) -> logits (1, K, h, w), float32 on the CPU."""
+        torch.set_flush_denormal(True)  # per thread; numbers too small to matter make some networks ten times slower
         x = x.to(self.device, memory_format=torch.channels_last)
         return self._network(x).float().cpu()
 
@@ -102,10 +104,13 @@ def load_predictor(name_or_path: str | Path, *, device: str | torch.device = "cp
     Raises:
         CheckpointError: unknown name, missing or damaged files.
     """
-    return _load(card_path(name_or_path).resolve(), str(device))
+    with _loading:  # two people at once must not load it twice
+        return _load(card_path(name_or_path).resolve(), str(device))
 
 
-@lru_cache(maxsize=None)
+_loading = threading.Lock()
+
+
+@cache
 def _load(card: Path, device: str) -> Predictor:
-    torch.set_flush_denormal(True)  # numbers too small to matter would make some networks ten times slower
     return Predictor(*load_checkpoint(card), device=device)

@@ -40,10 +40,24 @@ class Preprocess:
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
 
+    def __post_init__(self) -> None:
+        if not MIN_SIDE <= self.short_side <= self.long_side:
+            raise ValueError(
+                f"preprocess needs {MIN_SIDE} <= short_side <= long_side, got {self.short_side} and {self.long_side}"
+            )
+        if self.multiple < 1 or self.long_side < self.multiple:
+            raise ValueError(f"preprocess needs multiple in 1..long_side, got {self.multiple}")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ValueError(f"preprocess needs three means and three stds above 0, got {self.mean} and {self.std}")
+
     def network_size(self, photo_size: tuple[int, int]) -> tuple[int, int]:
         """(h, w) that the network sees for a photo of (H, W)."""
         scale = min(self.short_side / min(photo_size), self.long_side / max(photo_size))
-        height, width = (max(MIN_SIDE, self.multiple * round(side * scale / self.multiple)) for side in photo_size)
+        fewest = -(-MIN_SIDE // self.multiple)  # multiples in the smallest side, rounded up
+        most = max(fewest, self.long_side // self.multiple)
+        height, width = (
+            self.multiple * min(most, max(fewest, round(side * scale / self.multiple))) for side in photo_size
+        )
         return height, width
 
     def apply(self, photo: Image.Image) -> tuple[torch.Tensor, Geometry]:
@@ -80,7 +94,8 @@ class Preprocess:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Preprocess:
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        return cls(**fields)
 
 
 def _restored_bands(logits: torch.Tensor, geometry: Geometry, rows: int = 64) -> Iterator[torch.Tensor]:

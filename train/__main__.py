@@ -1,4 +1,4 @@
-"""Command line: python -m train fit RECIPE.toml | eval NAME..."""
+"""Command line: python -m train fit RECIPE.toml | eval NAME... | card"""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from seg.card import save_card
 from seg.checkpoint import CheckpointError, card_path
 from seg.predictor import load_predictor
+from train.cards import results_table, shipped_cards, with_table
 from train.config import Recipe, load_recipe
 from train.data import voc_pairs
 from train.evaluate import evaluate, metrics_dict
@@ -18,6 +19,7 @@ from train.loop import fit, git_commit
 
 
 def main() -> None:
+    """Parse the command line and run one command; a mistake of the caller ends in one line that names it."""
     parser = argparse.ArgumentParser(prog="python -m train", description=__doc__)
     commands = parser.add_subparsers(required=True)
 
@@ -36,10 +38,17 @@ def main() -> None:
     eval_parser.add_argument("--write", action="store_true", help="write the figures into the cards")
     eval_parser.set_defaults(command=_eval)
 
+    card_parser = commands.add_parser("card", help="print the results table of the shipped checkpoints")
+    card_parser.add_argument("--readme", type=Path, help="write the table between the markers of this file")
+    card_parser.add_argument(
+        "--check", action="store_true", help="with --readme: only fail if its table is out of date"
+    )
+    card_parser.set_defaults(command=_card)
+
     arguments = parser.parse_args()
     try:
         arguments.command(arguments)
-    except (ValueError, FileNotFoundError, FileExistsError, CheckpointError) as error:
+    except (ValueError, FileNotFoundError, FileExistsError, FloatingPointError, CheckpointError) as error:
         sys.exit(f"error: {error}")
 
 
@@ -68,6 +77,21 @@ def _eval(arguments: argparse.Namespace) -> None:
             data = f"VOC 2012 {arguments.list}, {len(pairs):,} of 1,449 images"
             found = {"data": data, "images": len(pairs), "commit": git_commit(), **metrics}
             save_card(replace(predictor.card, metrics=found), card_path(name))
+
+
+def _card(arguments: argparse.Namespace) -> None:
+    table = results_table(shipped_cards())
+    if arguments.readme is None:
+        if arguments.check:
+            raise ValueError("--check needs --readme FILE")
+        print(table)
+        return
+    found = arguments.readme.read_text("utf-8")
+    wanted = with_table(found, table)
+    if arguments.check and found != wanted:
+        raise ValueError(f"{arguments.readme} is out of date; run `python -m train card --readme {arguments.readme}`")
+    if not arguments.check:
+        arguments.readme.write_text(wanted, "utf-8")
 
 
 if __name__ == "__main__":

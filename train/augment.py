@@ -31,15 +31,14 @@ class Augment:
                     fill={tv_tensors.Image: grey, tv_tensors.Mask: IGNORE_INDEX},
                 ),
                 v2.RandomHorizontalFlip(),
-                v2.RandomApply(
-                    [v2.ColorJitter(recipe.brightness, recipe.contrast, recipe.saturation)], p=0.8
-                ),
+                v2.RandomApply([v2.ColorJitter(recipe.brightness, recipe.contrast, recipe.saturation)], p=0.8),
                 v2.ToDtype({tv_tensors.Image: torch.float32, tv_tensors.Mask: torch.int64}, scale=True),
                 v2.Normalize(preprocess.mean, preprocess.std),
             ]
         )
 
     def __call__(self, image: Image.Image, label: Image.Image) -> tuple[torch.Tensor, torch.Tensor]:
-        x, target = self.transform(tv_tensors.Image(v2.functional.pil_to_tensor(image)),
-                                   tv_tensors.Mask(v2.functional.pil_to_tensor(label)[0]))
+        x, target = self.transform(
+            tv_tensors.Image(v2.functional.pil_to_tensor(image)), tv_tensors.Mask(v2.functional.pil_to_tensor(label)[0])
+        )
         return x.as_subclass(torch.Tensor), target.as_subclass(torch.Tensor)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from seg.transforms import MIN_SIDE
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -73,8 +75,30 @@ class Recipe:
     short_side: int = 352
     long_side: int = 640
 
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value, kind = getattr(self, f.name), _KINDS[str(f.type)]
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise ValueError(f"recipe key '{f.name}' takes {f.type}, got {value!r}")
+        if len(self.scale) != 2 or not MIN_SIDE <= self.scale[0] < self.scale[1]:
+            raise ValueError(f"recipe key 'scale' takes two short sides, {MIN_SIDE} <= low < high, got {self.scale}")
+        for key, least in (("crop_size", MIN_SIDE), ("batch_size", 2), ("steps", 1), ("workers", 0)):
+            if getattr(self, key) < least:  # BatchNorm after image pooling needs two images
+                raise ValueError(f"recipe key '{key}' must be at least {least}, got {getattr(self, key)}")
+        if self.mixed_precision not in ("bf16", "no"):
+            raise ValueError(f"recipe key 'mixed_precision' takes 'bf16' or 'no', got '{self.mixed_precision}'")
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "str": str,
+    "int": int,
+    "float": (int, float),
+    "dict[str, Any]": dict,
+    "tuple[int, int]": tuple,
+}
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -83,7 +107,10 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         ValueError: an unknown key or a value of the wrong kind, named.
     """
-    values = tomllib.loads(path.read_text("utf-8"))
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ValueError(f"{path} is not TOML: {error}") from error
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator:
@@ -96,8 +123,12 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     missing = sorted({"name", "title", "model"} - set(values))
     if missing:
         raise ValueError(f"{path}: missing key {', '.join(missing)}")
-    recipe = Recipe(**values)
-    return replace(recipe, scale=(int(recipe.scale[0]), int(recipe.scale[1])))
+    if isinstance(values.get("scale"), list):
+        values["scale"] = tuple(values["scale"])  # TOML has no tuples
+    try:
+        return Recipe(**values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _toml_value(text: str) -> Any:

@@ -40,6 +40,7 @@ def voc_pairs(root: Path, list_name: str) -> list[Pair]:
 
     Raises:
         FileNotFoundError: the list, a photograph or a label is missing; the message names the first one.
+        ValueError: the list is empty.
     """
     list_file = root / "ImageSets" / "Segmentation" / f"{list_name}.txt"
     if not list_file.is_file():
@@ -48,6 +49,8 @@ def voc_pairs(root: Path, list_name: str) -> list[Pair]:
         Pair(root / "JPEGImages" / f"{name}.jpg", root / "SegmentationClassAug" / f"{name}.png")
         for name in list_file.read_text("utf-8").split()
     ]
+    if not pairs:
+        raise ValueError(f"{list_file} names no pictures; one name per line is expected")
     for pair in pairs:
         for file in (pair.image, pair.label):
             if not file.is_file():

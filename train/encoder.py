@@ -18,6 +18,10 @@ def init_encoder(model: nn.Module, source: str, backbone: str) -> str:
 
     Args:
         source: "none", "imagenet", or the card of a checkpoint with the same backbone.
+
+    Raises:
+        ValueError: the checkpoint has another encoder.
+        CheckpointError: it cannot be loaded.
     """
     encoder = encoder_of(model)
     if source == "none":
@@ -25,8 +29,12 @@ def init_encoder(model: nn.Module, source: str, backbone: str) -> str:
     if source == "imagenet":
         return _load_imagenet(encoder, backbone)
     donor, card = load_checkpoint(source)
-    encoder.load_state_dict(encoder_of(donor).state_dict())
-    return f"the encoder of {card.name} ({card.weights['sha256'][:12]}), which began as: {card.training['encoder_init']}"
+    try:
+        encoder.load_state_dict(encoder_of(donor).state_dict())
+    except RuntimeError as error:
+        raise ValueError(f"encoder_init '{source}' has another encoder than '{backbone}': {error}") from error
+    began = card.training.get("encoder_init", "unknown")
+    return f"the encoder of {card.name} ({card.weights['sha256'][:12]}), which began as: {began}"
 
 
 def encoder_of(model: nn.Module) -> Backbone:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -24,7 +25,7 @@ def evaluate(predictor: Predictor, pairs: Sequence[Pair]) -> ConfusionMatrix:
     return confusion
 
 
-def metrics_dict(confusion: ConfusionMatrix, class_names: Sequence[str]) -> dict[str, object]:
+def metrics_dict(confusion: ConfusionMatrix, class_names: Sequence[str]) -> dict[str, Any]:
     """The four figures of the FCN paper and IoU per class, rounded for a card; a class that never occurs is None."""
     return {
         "miou": round(confusion.miou, 4),

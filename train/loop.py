@@ -88,7 +88,7 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCar
         run.load(state_file)
     if accelerator.device.type == "cpu":
         keep_depthwise_in_float32(run.model)  # after the EMA copy was made: the copy must not share these forwards
-    (folder / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1) + "\n", "utf-8")
+    (folder / "recipe.txt").write_text(json.dumps(recipe.to_dict(), indent=1) + "\n", "utf-8")  # only cards are .json
 
     preprocess = Preprocess(short_side=recipe.short_side, long_side=recipe.long_side)
     pairs = voc_pairs(Path(recipe.data), recipe.train_list)
@@ -127,6 +127,7 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCar
     progress = tqdm(loader, initial=run.step, total=recipe.steps, desc=recipe.name, unit="step", mininterval=10)
     for x, target in progress:
         _set_learning_rates(optimizer, recipe, run.step)
+        torch.manual_seed(recipe.seed * 1_000_003 + run.step)  # dropout too depends on the step, not on how it came
         with accelerator.autocast():
             logits = model(x.contiguous(memory_format=torch.channels_last))
         loss = segmentation_loss(logits, target)
@@ -140,10 +141,11 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCar
         run.ema.update_parameters(run.model)
         losses.append(loss.item())
 
-        if run.step % 20 == 0:
+        scored = recipe.eval_every and run.step % recipe.eval_every == 0
+        if scored or run.step % 20 == 0:
             mean_loss = sum(losses) / len(losses)
             rate = len(losses) * recipe.batch_size / (time.monotonic() - logged_at)
-            miou = score() if recipe.eval_every and run.step % recipe.eval_every == 0 else None
+            miou = score() if scored else None
             writer.writerow([run.step, f"{mean_loss:.4f}", f"{rate:.2f}", "" if miou is None else f"{miou:.4f}"])
             log.flush()
             progress.set_postfix(loss=f"{mean_loss:.3f}", images_per_s=f"{rate:.1f}")
@@ -162,11 +164,12 @@ def _new_run(recipe: Recipe) -> Run:
     encoder_init = init_encoder(model, recipe.encoder_init, recipe.model_options.get("backbone", DEFAULT_BACKBONE))
     model = model.to(memory_format=torch.channels_last)
     ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
-    encoder = set(encoder_of(model).parameters())
+    encoder = list(encoder_of(model).parameters())  # lists: the optimizer's state goes by position, in every process
+    inside = set(encoder)
     optimizer = torch.optim.SGD(
         [
-            {"params": list(encoder), "peak_lr": recipe.encoder_lr},
-            {"params": [p for p in model.parameters() if p not in encoder], "peak_lr": recipe.head_lr},
+            {"params": encoder, "peak_lr": recipe.encoder_lr},
+            {"params": [p for p in model.parameters() if p not in inside], "peak_lr": recipe.head_lr},
         ],
         lr=recipe.head_lr,
         momentum=recipe.momentum,
@@ -183,9 +186,7 @@ def _set_learning_rates(optimizer: torch.optim.Optimizer, recipe: Recipe, step: 
         group["lr"] = group["peak_lr"] * factor
 
 
-def _card(
-    recipe: Recipe, run: Run, preprocess: Preprocess, *, images: int, command: str, commit: str
-) -> ModelCard:
+def _card(recipe: Recipe, run: Run, preprocess: Preprocess, *, images: int, command: str, commit: str) -> ModelCard:
     training: dict[str, Any] = {
         "data": f"PASCAL VOC 2012 {recipe.train_list} (VOC and SBD labels), {images:,} of 10,582 images",
         "recipe": recipe.to_dict(),

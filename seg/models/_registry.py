@@ -1,4 +1,4 @@
-"""Networks by name. A new network is one file with a registered builder and one import line in `seg/models/__init__.py`."""
+"""Networks by name. A new one is a file with a registered builder and an import line in `seg/models/__init__.py`."""
 
 from __future__ import annotations
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from typing import Any
+
 import timm
 import torch
 from torch import nn
@@ -24,6 +27,9 @@ class Backbone(nn.Module):
 
     def __init__(self, name: str, *, output_stride: int = 32) -> None:
         super().__init__()
+        if not timm.is_model(name):  # also keeps "hf-hub:..." names, which timm would download, out
+            close = ", ".join(difflib.get_close_matches(name, timm.list_models())) or DEFAULT_BACKBONE
+            raise ValueError(f"unknown backbone '{name}'; timm.list_models() names them, for example: {close}")
         try:
             self.net = timm.create_model(name, features_only=True, pretrained=False, output_stride=output_stride)
         except (RuntimeError, TypeError, AttributeError, NotImplementedError, AssertionError) as error:
@@ -31,8 +37,9 @@ class Backbone(nn.Module):
                 f"backbone '{name}' cannot serve as an encoder at output stride {output_stride}: {error}; "
                 "choose one of timm.list_models() that supports features_only"
             ) from error
-        self.channels: list[int] = self.net.feature_info.channels()
-        self.strides: list[int] = self.net.feature_info.reduction()
+        info: Any = self.net.feature_info
+        self.channels: list[int] = info.channels()
+        self.strides: list[int] = info.reduction()
 
     def at_stride(self, stride: int) -> int:
         """Index of the deepest map with this stride."""

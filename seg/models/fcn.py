@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from seg.models._registry import register
 from seg.models.backbone import DEFAULT_BACKBONE, Backbone
@@ -90,8 +91,15 @@ def fuse(coarse: torch.Tensor, fine: torch.Tensor) -> torch.Tensor:
 
 
 def crop(score: torch.Tensor, *, like: torch.Tensor) -> torch.Tensor:
-    """Cut what upsampling made too much at the bottom and right when a size was odd."""
-    return score[..., : like.shape[-2], : like.shape[-1]]
+    """Cut what upsampling made too much at the bottom and right when a size was odd.
+
+    Encoders that round an odd size down instead (patch embeddings) make it too little: the last scores are repeated.
+    """
+    height, width = like.shape[-2:]
+    below, right = max(0, height - score.shape[-2]), max(0, width - score.shape[-1])
+    if below or right:
+        score = F.pad(score, (0, right, 0, below), mode="replicate")
+    return score[..., :height, :width]
 
 
 @register

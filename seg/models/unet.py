@@ -46,7 +46,8 @@ class UNet(nn.Module):
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        *skips, y = [x, *self.encoder(x)]  # the deepest map turns round and goes up
+        features: list[torch.Tensor] = self.encoder(x)
+        *skips, y = [x, *features]  # the deepest map turns round and goes up
         for up, skip in zip(self.decoder, reversed(skips), strict=True):
             y = up(y, skip)
         return self.classifier(y)  # (N, K, h, w)

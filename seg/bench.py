@@ -1,0 +1,145 @@
+"""How long the networks take on this machine, beside torchvision's small ones, all in one run.
+
+Speed drifts: a warm processor slows down, other programs come and go. So the networks take turns, one pass each per
+round, and what happens in one minute happens to all of them.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from seg.checkpoint import CheckpointError, list_checkpoints, load_checkpoint
+from seg.predictor import Predictor, load_predictor
+from seg.table import text_table
+
+TORCHVISION = ("deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large")
+REFERENCE = f"torchvision {TORCHVISION[0]}, eager"
+PHOTO_SIZE = (768, 1024)
+_WARM_UP = 3
+
+Contestant = Callable[[], tuple[float, ...]]
+"""Does its work once and returns the seconds it took, in all and perhaps in parts."""
+
+
+def bench(*, size: int = 520, runs: int = 20, threads: int | None = None) -> str:
+    """Time every checkpoint and torchvision's networks; returns the report.
+
+    Args:
+        size: height and width of the networks' input, at least 32.
+        runs: rounds after the warm-up.
+        threads: for PyTorch; its own choice when None.
+
+    Raises:
+        CheckpointError: there is none, or one is damaged.
+    """
+    torch.set_flush_denormal(True)
+    if threads:
+        torch.set_num_threads(threads)
+    names = list_checkpoints()
+    if not names:
+        raise CheckpointError("there is no checkpoint to time; put cards and weights into checkpoints/")
+    predictors = {name: load_predictor(name) for name in names}
+    networks = _take_turns(_network_contestants(predictors, size), runs)
+    photo = synthetic_photo(PHOTO_SIZE)
+    predictions = _take_turns({name: partial(_predict, predictors[name], photo) for name in names}, runs)
+    return "\n".join(
+        (
+            f"machine: {cpu_name()}, {os.cpu_count()} cores; {torch.get_num_threads()} threads; "
+            f"PyTorch {torch.__version__}; {runs} rounds",
+            "",
+            f"The network alone, one picture of {size} x {size}, milliseconds:",
+            _network_table(networks),
+            "",
+            f"From the JPEG bytes of a {PHOTO_SIZE[1]} x {PHOTO_SIZE[0]} photo to its label map, median milliseconds:",
+            _predict_table(predictions, predictors),
+        )
+    )
+
+
+def synthetic_photo(size: tuple[int, int]) -> bytes:
+    """JPEG bytes of a made-up photo of (H, W): soft shapes with grain, so that decoding costs what a photo's does."""
+    height, width = size
+    random = np.random.default_rng(0)
+    shapes = Image.fromarray(random.integers(0, 256, (12, 16, 3), np.uint8)).resize((width, height))
+    grain = random.normal(0, 6, (height, width, 1))
+    photo = Image.fromarray((np.asarray(shapes) + grain).clip(0, 255).astype(np.uint8))
+    file = io.BytesIO()
+    photo.save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def cpu_name() -> str:
+    """What the processor calls itself."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _network_contestants(predictors: Mapping[str, Predictor], size: int) -> dict[str, Contestant]:
+    """Each checkpoint's network folded and as built, and torchvision's networks with random weights."""
+    from torchvision.models import segmentation  # a second of importing, for this table alone
+
+    x = torch.rand(1, 3, size, size)
+    contestants: dict[str, Contestant] = {}
+    for name, predictor in predictors.items():
+        contestants[f"{name}, as predict runs it"] = partial(_timed, predictor.logits, x)
+        contestants[f"{name}, eager"] = partial(_timed, load_checkpoint(name)[0], x)
+    for name in TORCHVISION:
+        network: nn.Module = getattr(segmentation, name)(weights=None, weights_backbone=None, num_classes=21)
+        contestants[f"torchvision {name}, eager"] = partial(_timed, network.eval(), x)
+    return contestants
+
+
+@torch.inference_mode()
+def _timed(network: Callable[[torch.Tensor], object], x: torch.Tensor) -> tuple[float]:
+    start = time.perf_counter()
+    network(x)
+    return (time.perf_counter() - start,)
+
+
+def _predict(predictor: Predictor, photo: bytes) -> tuple[float, float]:
+    result = predictor.predict(photo)
+    return result.seconds, result.network_seconds
+
+
+def _take_turns(contestants: Mapping[str, Contestant], runs: int) -> dict[str, np.ndarray]:
+    """(runs, parts) milliseconds of every contestant, after a warm-up that does not count."""
+    for _ in range(min(_WARM_UP, runs)):
+        for contestant in contestants.values():
+            contestant()
+    rounds = [{name: contestant() for name, contestant in contestants.items()} for _ in range(runs)]
+    return {name: 1000 * np.array([one_round[name] for one_round in rounds]) for name in contestants}
+
+
+def _network_table(milliseconds: Mapping[str, np.ndarray]) -> str:
+    reference = float(np.median(milliseconds[REFERENCE]))
+    rows = []
+    for name, times in milliseconds.items():
+        median = float(np.median(times))
+        values = (median, float(times.min()), float(np.percentile(times, 95)))
+        rows.append([name, *(f"{value:.1f}" for value in values), f"{median / reference:.2f}"])
+    return text_table(("network", "median", "min", "p95", f"ratio to {TORCHVISION[0]}"), rows)
+
+
+def _predict_table(milliseconds: Mapping[str, np.ndarray], predictors: Mapping[str, Predictor]) -> str:
+    rows: list[Sequence[str]] = []
+    for name, times in milliseconds.items():
+        h, w = predictors[name].card.preprocess.network_size(PHOTO_SIZE)
+        whole, network = np.median(times, axis=0)
+        rest = np.median(times[:, 0] - times[:, 1])
+        rows.append((name, f"{w} x {h}", f"{whole:.1f}", f"{network:.1f}", f"{rest:.1f}"))
+    return text_table(("checkpoint", "network sees", "predict", "network", "the rest"), rows)

@@ -1,0 +1,255 @@
+"""From ids to pictures: indexed masks, overlays, outlines, confidence, disagreement, legends and the three-part figure.
+
+Pictures are resized here where a figure needs it, label maps never: an id between two ids means nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from PIL import Image
+
+from seg.classes import IGNORE_INDEX, ClassSet
+
+RGB = tuple[int, int, int]
+
+_AGREE: RGB = (224, 224, 224)
+_OTHERWISE: RGB = (0, 0, 0)
+# Okabe and Ito's colours, told apart with every common colour blindness, in an order that keeps neighbours far apart.
+_NETWORKS: tuple[RGB, ...] = (
+    (230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167), (240, 228, 66), (0, 114, 178), (213, 94, 0),
+)  # fmt: skip
+
+
+def to_indexed(label_map: np.ndarray, class_set: ClassSet) -> Image.Image:
+    """Label map (H, W) uint8 -> picture of mode "P" whose pixel values are the ids and whose palette is the colormap.
+
+    Saved as PNG it keeps both: colours for people, ids for programs, as in VOC's own annotations.
+    """
+    return _indexed(_checked(label_map), class_set.colormap)
+
+
+def colourise(label_map: np.ndarray, class_set: ClassSet) -> np.ndarray:
+    """Label map (H, W) uint8 -> (H, W, 3) uint8 RGB, each pixel in the colour of its class."""
+    return class_set.colormap[_checked(label_map)]
+
+
+def outlines(label_map: np.ndarray, *, width: int = 1) -> np.ndarray:
+    """(H, W) bool: the rim of everything that is not background, drawn inside it.
+
+    True where the id is not 0 and, at most `width` pixels away along the row or the column, another id begins. With
+    width 1: a 4-neighbour has another id. An object against background has a rim of `width` pixels, two objects side
+    by side have one each, so the line between them lies evenly on both. Where an object leaves the picture is no rim.
+    """
+    ids = _checked(label_map)
+    if width < 1:
+        raise ValueError(f"width of an outline must be at least 1 pixel, got {width}")
+    return _near_change(ids, width) & (ids != 0)
+
+
+def overlay(photo: Image.Image, label_map: np.ndarray, class_set: ClassSet, *, opacity: float = 0.6) -> Image.Image:
+    """The photo with every class tinted and outlined in its colour; the background stays as it is.
+
+    Just outside an outline runs a thin white edge, so that a dark colour shows on a dark background too.
+
+    Args:
+        photo: upright RGB.
+        label_map: (H, W) uint8 of the photo's size.
+        opacity: of the tint, 0 (photo) to 1 (plain colour); outlines always have full strength.
+
+    Raises:
+        ValueError: sizes differ, or opacity outside 0..1.
+    """
+    if (photo.height, photo.width) != label_map.shape:
+        raise ValueError(
+            f"photo is {photo.height} x {photo.width} (H x W), label map {label_map.shape}; "
+            "give the label map of this very photo"
+        )
+    if not 0 <= opacity <= 1:
+        raise ValueError(f"opacity must lie between 0 and 1, got {opacity}")
+    photo = photo.convert("RGB")
+    colours = to_indexed(label_map, class_set).convert("RGB")
+    result = photo.copy()
+    result.paste(Image.blend(photo, colours, opacity), mask=Image.fromarray(label_map != 0))
+    width = max(1, round(min(photo.size) / 350))  # stays visible when a large photo is shown small
+    result.paste(colours, mask=Image.fromarray(outlines(label_map, width=width)))
+    edge = _near_change(label_map, max(1, width // 2)) & (label_map == 0)
+    result.paste("white", mask=Image.fromarray(edge))
+    return result
+
+
+def confidence_picture(confidence: np.ndarray) -> Image.Image:
+    """Confidence (H, W) in [0, 1] -> RGB picture in viridis: 0 dark blue, 1 bright yellow, equal steps look equal."""
+    levels = np.rint(np.clip(confidence, 0, 1) * np.float32(255)).astype(np.uint8)  # (H, W)
+    return _indexed(levels, confidence_colours()).convert("RGB")
+
+
+def disagreement(label_maps: Sequence[np.ndarray]) -> np.ndarray:
+    """Where n networks differ about one photo.
+
+    Args:
+        label_maps: n >= 1 label maps (H, W) uint8 of one size.
+
+    Returns:
+        (H, W) uint8 codes: 0 all agree; i + 1 only network i says something else, all others agree; n + 1 anything
+        else. Three networks: 4 means that all three differ. Two networks: nobody can tell who is the odd one out, so
+        every difference is 3.
+
+    Raises:
+        ValueError: no label map, or different sizes.
+    """
+    maps = [_checked(label_map) for label_map in label_maps]
+    if not maps or any(ids.shape != maps[0].shape for ids in maps):
+        raise ValueError(f"disagreement needs label maps of one photo; got sizes {[ids.shape for ids in maps]}")
+    codes = np.full(maps[0].shape, len(maps) + 1, np.uint8)
+    if len(maps) > 2:
+        for i in range(len(maps)):
+            codes[_all_equal(maps[:i] + maps[i + 1 :])] = i + 1
+    codes[_all_equal(maps)] = 0
+    return codes
+
+
+def disagreement_colours(count: int) -> tuple[RGB, ...]:
+    """Colours of the codes 0..count + 1 of `disagreement`: light grey, one colour per network, black.
+
+    They are told apart with every common colour blindness; so there are at most seven networks.
+    """
+    if not 1 <= count <= len(_NETWORKS):
+        raise ValueError(f"there are colours for 1 to {len(_NETWORKS)} networks, not {count}; compare fewer")
+    return (_AGREE, *_NETWORKS[:count], _OTHERWISE)
+
+
+def disagreement_picture(codes: np.ndarray, *, count: int) -> Image.Image:
+    """Codes (H, W) of `disagreement` for `count` networks -> picture of mode "P": values codes, palette the colours."""
+    colours = np.zeros((256, 3), np.uint8)
+    colours[: count + 2] = disagreement_colours(count)
+    return _indexed(_checked(codes), colours)
+
+
+def legend(class_set: ClassSet, ids: Iterable[int], *, language: str = "en") -> list[tuple[int, str, str]]:
+    """(id, name, "#rrggbb") for each of `ids`, in their order; names in English ("en") or Chinese ("zh").
+
+    Raises:
+        ValueError: an id that the class set does not have, or another language.
+    """
+    if language not in ("en", "zh"):
+        raise ValueError(f"no class names in language '{language}'; known: en, zh")
+    names = class_set.names if language == "en" else class_set.names_zh
+    entries = []
+    for class_id in map(int, ids):
+        if class_id == IGNORE_INDEX:
+            name = "no label" if language == "en" else "无标注"
+        elif 0 <= class_id < len(names):
+            name = names[class_id]
+        else:
+            raise ValueError(f"class set '{class_set.name}' has no id {class_id}; ids are 0 to {len(names) - 1}")
+        red, green, blue = class_set.colormap[class_id]
+        entries.append((class_id, name, f"#{red:02x}{green:02x}{blue:02x}"))
+    return entries
+
+
+def triptych(photo: Image.Image, label_map: np.ndarray, class_set: ClassSet, *, title: str = "") -> Image.Image:
+    """Original | prediction | overlay as one RGB figure 1500 pixels wide, with the classes found and their shares.
+
+    A panorama's three parts lie under each other instead of side by side.
+    """
+    pictures = (
+        ("original", photo.convert("RGB")),
+        ("prediction", to_indexed(label_map, class_set).convert("RGB")),
+        ("overlay", overlay(photo, label_map, class_set)),
+    )
+    # All lengths in pixels; the figure's height follows from the photo's shape.
+    width, margin, gap, caption, entry_height, entry_columns = 1500, 24, 16, 34, 32, 6
+    head = 52 if title else 12
+    stacked = photo.width > 3 * photo.height
+    room = width - 2 * margin if stacked else (width - 2 * margin - 2 * gap) / 3
+    scale = min(room / photo.width, 1000 / photo.height)
+    w, h = max(1, round(photo.width * scale)), max(1, round(photo.height * scale))
+    handles = _legend_handles(label_map, class_set)
+    foot = 20 + entry_height * -(-len(handles) // entry_columns) + 12
+    rows, columns = (3, 1) if stacked else (1, 3)
+    height = head + rows * (caption + h) + foot
+
+    figure = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor="white")
+    canvas = FigureCanvasAgg(figure)  # the object API: pyplot keeps global state and is unsafe in threads
+    if title:
+        figure.text(0.5, 1 - head / 2 / height, title, ha="center", va="center", size=17, parse_math=False)
+    for i, (name, picture) in enumerate(pictures):
+        row, column = divmod(i, columns)
+        left = margin + column * (room + gap) + (room - w) / 2
+        top = head + row * (caption + h) + caption
+        axes = figure.add_axes((left / width, 1 - (top + h) / height, w / width, h / height))
+        axes.imshow(np.asarray(picture.resize((w, h), Image.Resampling.LANCZOS)), aspect="auto")
+        axes.set_title(name, size=13, color="0.25", pad=6)
+        axes.set_axis_off()
+    figure.legend(
+        handles=handles,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 6 / height),
+        ncols=min(entry_columns, len(handles)),
+        frameon=False,
+        fontsize=13,
+        handlelength=1.2,
+        handleheight=1.0,
+        columnspacing=2.2,
+    )
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+
+
+def _legend_handles(label_map: np.ndarray, class_set: ClassSet) -> list[Patch]:
+    """A colour patch per class present, largest share first."""
+    counts = np.bincount(label_map.ravel(), minlength=256)
+    present = sorted(map(int, np.flatnonzero(counts)), key=lambda class_id: -counts[class_id])
+    handles = []
+    for class_id, name, colour in legend(class_set, present):
+        share = share_text(counts[class_id] / label_map.size)
+        handles.append(Patch(facecolor=colour, edgecolor="0.4", linewidth=0.6, label=f"{name}  {share}"))
+    return handles
+
+
+def share_text(share: float) -> str:
+    """A share of the photo for people: 0.3127 -> "31.3 %"; what would round to nothing is "< 0.1 %"."""
+    return "< 0.1 %" if 0 < share < 0.0005 else f"{share:.1%}".replace("%", " %")
+
+
+def _near_change(ids: np.ndarray, distance: int) -> np.ndarray:
+    """(H, W) bool: another id lies at most `distance` pixels away along the row or the column."""
+    near = np.zeros(ids.shape, bool)
+    for step in range(1, distance + 1):
+        down = ids[step:] != ids[:-step]  # (H - step, W)
+        near[step:] |= down
+        near[:-step] |= down
+        right = ids[:, step:] != ids[:, :-step]  # (H, W - step)
+        near[:, step:] |= right
+        near[:, :-step] |= right
+    return near
+
+
+def _indexed(values: np.ndarray, colours: np.ndarray) -> Image.Image:
+    image = Image.fromarray(values).copy()  # a copy, because Pillow would share the array's memory
+    image.putpalette(colours.tobytes())  # mode "L" becomes "P", values stay
+    return image
+
+
+@lru_cache(maxsize=1)
+def confidence_colours() -> np.ndarray:
+    """(256, 3) uint8: the colours of `confidence_picture`, from no confidence to full."""
+    return np.ascontiguousarray(colormaps["viridis"](np.arange(256), bytes=True)[:, :3])
+
+
+def _all_equal(maps: Sequence[np.ndarray]) -> np.ndarray:
+    """(H, W) bool: every map has the same id there."""
+    return np.logical_and.reduce([maps[0] == other for other in maps])
+
+
+def _checked(label_map: np.ndarray) -> np.ndarray:
+    if label_map.ndim != 2 or label_map.dtype != np.uint8:
+        raise ValueError(f"a label map is (H, W) uint8, got {label_map.shape} of {label_map.dtype}")
+    return label_map

@@ -1,0 +1,73 @@
+"""Endpoints for programs: /segment and /compare, for gradio_client, curl and agents. The page itself uses others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from seg import list_checkpoints, load_predictor
+from seg.render import disagreement, disagreement_colours, disagreement_picture, overlay, to_indexed
+from seg.ui.compare import all_answers
+from seg.ui.payload import class_ids, facts
+from seg.ui.photo import PhotoInput, open_photo
+
+
+def segment_photo(photo: str, network: str) -> tuple[Image.Image, Image.Image, dict[str, Any]]:
+    """Label every pixel of a photo with one of the classes the network knows.
+
+    Args:
+        photo: JPEG, PNG, WebP, GIF, BMP or TIFF picture, at most 30 MB and 50 megapixels.
+        network: name of the network, one of those `python -m seg models` lists, for example "deeplabv3".
+
+    Returns:
+        labels: indexed PNG of the photo's size; pixel values are class ids, the palette has the class colours.
+        overlay: PNG of the photo with the classes tinted and outlined.
+        facts: JSON: share of the photo per class, ids of the classes, times, parameters, MACs, measured mIoU.
+    """
+    image = open_photo(photo, "en")
+    predictor = load_predictor(network)
+    result = predictor.predict(image)
+    labels = to_indexed(result.label_map, result.class_set)
+    tinted = overlay(image, result.label_map, result.class_set)
+    return labels, tinted, {**facts(result, predictor.card), "class_ids": class_ids(result.class_set)}
+
+
+def compare_networks(photo: str) -> tuple[Image.Image, dict[str, Any]]:
+    """Label a photo with every network and tell where they differ.
+
+    Args:
+        photo: JPEG, PNG, WebP, GIF, BMP or TIFF picture, at most 30 MB and 50 megapixels.
+
+    Returns:
+        disagreement: indexed PNG of the photo's size; 0 all agree, i only network i (counted from 1, in the order of
+            `facts`) differs, the highest value: no majority.
+        facts: JSON: a list of the networks with the same numbers as /segment, the share of the photo on which all
+            agree, and the ids of the classes.
+    """
+    found = all_answers(open_photo(photo, "en"))
+    codes = disagreement([result.label_map for result, _ in found])
+    numbers = {
+        "networks": [facts(result, card) for result, card in found],
+        "agreement": round(float((codes == 0).mean()), 6),
+        "colours": [list(colour) for colour in disagreement_colours(len(found))],
+        "class_ids": class_ids(found[0][0].class_set),
+    }
+    return disagreement_picture(codes, count=len(found)), numbers
+
+
+def build() -> None:
+    """Add the endpoints to the surrounding gr.Blocks; their components are never shown."""
+    names = list_checkpoints()
+    with gr.Group(visible=False):
+        photo = PhotoInput(type="filepath", image_mode=None, format="png", label="photo")
+        network = gr.Dropdown(names, value=names[0], label="network")
+        labels = gr.Image(format="png", image_mode="P", label="labels")
+        tinted = gr.Image(format="png", label="overlay")
+        numbers = gr.JSON(label="facts")
+        codes = gr.Image(format="png", image_mode="P", label="disagreement")
+        gr.Button().click(
+            segment_photo, [photo, network], [labels, tinted, numbers], api_name="segment", concurrency_id="networks"
+        )
+        gr.Button().click(compare_networks, [photo], [codes, numbers], api_name="compare", concurrency_id="networks")

@@ -1,0 +1,183 @@
+"""The page: the photo on the left, a tab per way of looking at it on the right, and what triggers what."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from seg import list_checkpoints, load_predictor
+from seg.ui import api, compare, segment
+from seg.ui.photo import EXAMPLES, PhotoInput
+from seg.ui.text import LANGUAGES, preferred_language, say
+
+CSS = (Path(__file__).parent / "page.css").read_text("utf-8")
+CACHE_SECONDS = 3600  # uploads and downloads older than this are deleted
+_LIGHT: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+_HEAVY: dict[str, Any] = {"concurrency_id": "networks", "concurrency_limit": 1, "api_visibility": "private"}
+
+
+def theme() -> gr.themes.Base:
+    """Calm greys with one accent, and only fonts that are already on the visitor's machine."""
+    return gr.themes.Default(
+        primary_hue="teal",
+        neutral_hue="slate",
+        radius_size="lg",
+        font=["system-ui", "Segoe UI", "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    ).set(  # the default's light grey text and mid-teal buttons are too pale to read (WCAG 1.4.3 asks for 4.5 : 1)
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_label_text_color="*neutral_600",
+        block_label_text_color_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        color_accent="*primary_700",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_600",
+        button_primary_text_color="white",
+        button_primary_text_color_dark="white",
+        checkbox_background_color_selected="*primary_700",
+        checkbox_background_color_selected_dark="*primary_600",
+    )
+
+
+def build() -> gr.Blocks:
+    """The whole page; every checkpoint is loaded, so a damaged one stops the start and not a visitor."""
+    for name in list_checkpoints():
+        load_predictor(name)
+    language = "en"
+    with gr.Blocks(title="SegLab", analytics_enabled=False, delete_cache=(600, CACHE_SECONDS)) as page:
+        with gr.Row(elem_classes="seglab-head"):
+            head = gr.HTML(_head(language), scale=4)
+            switch = gr.Radio(
+                list(LANGUAGES.items()),
+                value=language,
+                label="Language / 语言",
+                show_label=False,
+                container=False,
+                scale=0,
+                min_width=190,
+                elem_id="language",
+                elem_classes="seglab-language",
+            )
+        with gr.Row():
+            with gr.Column(scale=1, min_width=280):
+                photo = PhotoInput(
+                    label=say(language, "photo"),
+                    type="filepath",
+                    image_mode=None,
+                    format="png",
+                    sources=["upload", "clipboard", "webcam"],
+                    height=280,
+                    elem_id="photo",
+                )
+                invitation = gr.HTML(_paragraph(language, "examples"), elem_classes="seglab-note")
+                gr.Examples(EXAMPLES, photo, elem_id="examples").dataset.show_label = False
+                note = gr.HTML(_note(language), elem_classes="seglab-note")
+            with gr.Column(scale=3, min_width=320), gr.Tabs(selected="segment"):
+                one = segment.build(language)
+                many = compare.build(language)
+        file = gr.DownloadButton("…", visible="hidden", elem_id="file")
+        active = gr.State("segment")  # the tab somebody looks at
+        compared = gr.State(None)  # the photo that the tab "Compare" shows
+        api.build()
+
+        # Light events: language and tabs.
+        def speak(language: str) -> list[Any]:
+            return [
+                gr.update(value=_head(language)),
+                gr.update(label=say(language, "photo")),
+                gr.update(value=_paragraph(language, "examples")),
+                gr.update(value=_note(language)),
+                gr.update(label=say(language, "segment_tab")),
+                gr.update(label=say(language, "compare_tab")),
+                gr.update(value=say(language, "segment")),
+                gr.update(value=say(language, "compare")),
+                gr.update(value=_paragraph(language, "compare_what")),
+                gr.update(lang=language),
+                gr.update(lang=language),
+                *(gr.update(value=say(language, f"download_{kind}")) for _, kind in one.downloads),
+                gr.update(value=say(language, "download_zip")),
+            ]
+
+        spoken = [head, photo, invitation, note, one.tab, many.tab, one.run, many.run, many.what, one.viewer, many.viewer]
+        spoken += [*(button for button, _ in one.downloads), many.download]
+        switch.change(speak, switch, spoken, **_LIGHT)
+        page.load(_first_language, None, switch, **_LIGHT)
+        one.tab.select(lambda: "segment", None, active, **_LIGHT)
+        compare_shown = many.tab.select(lambda: "compare", None, active, **_LIGHT)
+
+        # Heavy events: a new photo, another network or a button asks the networks.
+        one.run.click(segment.segment, [photo, one.network, switch], one.viewer, **_HEAVY)
+        gr.on(
+            [photo.change, one.network.change],
+            segment.segment_or_clear,
+            [photo, one.network, switch],
+            one.viewer,
+            trigger_mode="always_last",
+            **_HEAVY,
+        )
+        many.run.click(_compare, [photo, switch], [many.viewer, compared], **_HEAVY)
+        for trigger in (photo.change, compare_shown.then):
+            trigger(
+                _compare_if_looked_at, [photo, switch, active, compared], [many.viewer, compared], **_HEAVY
+            )
+        for button, kind in one.downloads:
+            _offer(button, partial(segment.download, kind), [photo, one.network, switch], file)
+        _offer(many.download, compare.download, [photo, switch], file)
+    return page
+
+
+def _offer(button: gr.Button, make: Any, inputs: list[Any], file: gr.DownloadButton) -> None:
+    """Make the file on click, hand it to the hidden download button, and press that."""
+    made = button.click(make, inputs, file, **_HEAVY)
+    made.success(None, None, None, js="() => document.querySelector('#file').click()", api_visibility="private")
+
+
+def _compare(photo: Any, language: str, progress: gr.Progress = gr.Progress()) -> Iterator[tuple[Any, Any]]:  # noqa: B008
+    for value in compare.compare(photo, language, progress):
+        yield value, photo
+
+
+def _compare_if_looked_at(
+    photo: Any,
+    language: str,
+    active: str,
+    compared: Any,
+    progress: gr.Progress = gr.Progress(),  # noqa: B008
+) -> Iterator[tuple[Any, Any]]:
+    """Three networks are asked only while somebody looks at the answer, and once per photo."""
+    if photo is None or active != "compare":
+        yield (gr.skip(), compared) if photo == compared else (None, None)
+    elif photo != compared:
+        yield from _compare(photo, language, progress)
+    else:
+        yield gr.skip(), compared
+
+
+def _first_language(request: gr.Request) -> str:
+    """`?lang=zh` in the address, else what the browser prefers."""
+    asked = request.query_params.get("lang", "")
+    return asked if asked in LANGUAGES.values() else preferred_language(request.headers.get("accept-language", ""))
+
+
+def _head(language: str) -> str:
+    return f"<h1>SegLab</h1><p>{html.escape(say(language, 'tagline'))}</p>"
+
+
+def _note(language: str) -> str:
+    class_set = load_predictor(list_checkpoints()[0]).card.classes
+    names = class_set.names_zh if language == "zh" else class_set.names
+    classes = ("、" if language == "zh" else ", ").join(names[1:])
+    return f"<p>{html.escape(say(language, 'knows', classes=classes))}</p>" + _paragraph(language, "privacy")
+
+
+def _paragraph(language: str, key: str) -> str:
+    return f"<p>{html.escape(say(language, key))}</p>"

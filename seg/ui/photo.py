@@ -1,0 +1,64 @@
+"""The photo a visitor chooses: input, examples, and refusals in the visitor's language."""
+
+from __future__ import annotations
+
+import base64
+import html
+from pathlib import Path
+
+import gradio as gr
+import skimage
+from gradio.components.image import ImageData
+from PIL import Image
+
+from seg.image import InvalidImageError, read_image
+from seg.ui.text import say
+
+_SKIMAGE = Path(skimage.__file__).parent / "data"
+_GRADIO = Path(gr.__file__).parent / "media_assets" / "images"
+EXAMPLES = [
+    str(path)
+    for path in (
+        _SKIMAGE / "chelsea.png",
+        _SKIMAGE / "astronaut.png",
+        _SKIMAGE / "motorcycle_left.png",
+        _GRADIO / "lion.jpg",
+        _SKIMAGE / "coffee.png",
+        _SKIMAGE / "rocket.jpg",
+    )
+    if path.is_file()
+]
+"""Photographs that come with installed packages."""
+
+
+class PhotoInput(gr.Image):
+    """gr.Image that hands on the upload as it came. Gradio's own would decode it, any format, any size."""
+
+    def get_block_name(self) -> str:
+        return "image"
+
+    def preprocess(self, payload: ImageData | None) -> str | bytes | None:  # type: ignore[override]
+        if payload is None:
+            return None
+        if payload.url and payload.url.startswith("data:"):
+            return base64.b64decode(payload.url.partition(",")[2])
+        return payload.path
+
+
+def open_photo(photo: str | bytes | None, language: str) -> Image.Image:
+    """The visitor's photo, upright RGB.
+
+    Raises:
+        gr.Error: what is wrong and what to do, in `language`; never a file name or a path.
+    """
+    if photo is None:
+        raise _refusal("none", language)
+    try:
+        return read_image(photo)
+    except InvalidImageError as error:
+        raise _refusal(error.reason, language, **error.values) from None
+
+
+def _refusal(reason: str, language: str, **values: object) -> gr.Error:
+    message = html.escape(say(language, f"error_{reason}", **values))
+    return gr.Error(message, title=say(language, "error_title"), print_exception=False)

@@ -1,0 +1,79 @@
+"""Tab "Segment": one photo, one network; original, mask and overlay side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from seg import list_checkpoints, load_predictor
+from seg.ui import downloads
+from seg.ui.payload import viewer_value
+from seg.ui.photo import open_photo
+from seg.ui.text import say
+from seg.ui.viewer import make_viewer
+
+
+@dataclass(frozen=True)
+class SegmentTab:
+    """The tab's components, for the page to wire.
+
+    Attributes:
+        tab, network, run, viewer: what they are called.
+        downloads: (button, kind) with kind "labels", "overlay" or "zip".
+    """
+
+    tab: gr.Tab
+    network: gr.Radio
+    run: gr.Button
+    viewer: gr.HTML
+    downloads: list[tuple[gr.Button, str]]
+
+
+def build(language: str) -> SegmentTab:
+    """Lay out the tab inside the surrounding gr.Tabs."""
+    names = list_checkpoints()
+    choices = [(load_title(name), name) for name in names]
+    with gr.Tab(say(language, "segment_tab"), id="segment") as tab:
+        with gr.Row(equal_height=True, elem_classes="seglab-actions"):
+            network = gr.Radio(
+                choices, value=names[0], label=say(language, "network"), show_label=False, container=False, scale=3
+            )
+            run = gr.Button(say(language, "segment"), variant="primary", scale=0, min_width=160)
+        viewer = make_viewer(elem_id="segment-viewer", language=language)
+        with gr.Row(elem_classes="seglab-downloads"):
+            buttons = [
+                (gr.Button(say(language, f"download_{kind}"), size="sm", elem_id=f"segment-{kind}"), kind)
+                for kind in ("labels", "overlay", "zip")
+            ]
+    return SegmentTab(tab, network, run, viewer, buttons)
+
+
+def load_title(name: str) -> str:
+    """How the card calls the network."""
+    return load_predictor(name).card.title
+
+
+def segment(photo: str | bytes | None, network: str, language: str) -> dict[str, Any]:
+    """The viewer's value for one photo and one network."""
+    image = open_photo(photo, language)
+    predictor = load_predictor(network)
+    return viewer_value(image, [(predictor.predict(image), predictor.card)])
+
+
+def segment_or_clear(photo: str | bytes | None, network: str, language: str) -> dict[str, Any] | None:
+    """The same when the photo or network changed; no photo empties the viewer instead of complaining."""
+    return None if photo is None else segment(photo, network, language)
+
+
+def download(kind: str, photo: str | bytes | None, network: str, language: str) -> str:
+    """Path of the file to download. The answer is computed anew: quicker than keeping everybody's pictures."""
+    image = open_photo(photo, language)
+    predictor = load_predictor(network)
+    result = predictor.predict(image)
+    if kind == "labels":
+        return downloads.to_cache(downloads.labels_png(result), f"{network}_labels.png")
+    if kind == "overlay":
+        return downloads.to_cache(downloads.overlay_png(image, result), f"{network}_overlay.png")
+    return downloads.to_cache(downloads.zip_all(image, [(result, predictor.card)]), f"{network}.zip")

@@ -1,0 +1,28 @@
+"""The viewer: a canvas per picture; hover, class switches, outlines and confidence are drawn in the browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gradio as gr
+
+from seg.render import confidence_colours
+from seg.ui.text import VIEWER
+
+_HERE = Path(__file__).parent
+
+
+def make_viewer(*, elem_id: str, language: str) -> gr.HTML:
+    """An empty viewer. Its value is `payload.viewer_value(...)` or None, its prop `lang` is "en" or "zh"."""
+    return gr.HTML(
+        value=None,
+        html_template=(_HERE / "viewer.html").read_text("utf-8"),
+        css_template=(_HERE / "viewer.css").read_text("utf-8"),
+        js_on_load=(_HERE / "viewer.js").read_text("utf-8"),
+        elem_id=elem_id,
+        elem_classes="seglab-viewer",
+        apply_default_css=False,
+        lang=language,
+        text=VIEWER,
+        ramp=confidence_colours().tolist(),
+    )

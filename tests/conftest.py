@@ -1,0 +1,86 @@
+"""What several test files share: a small real checkpoint, photographs, and settings for a quiet machine."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before anything imports gradio
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from pathlib import Path
+
+import pytest
+import skimage
+import torch
+from PIL import Image
+from torch import nn
+
+from seg.card import ModelCard
+from seg.checkpoint import save_checkpoint
+from seg.classes import VOC
+from seg.models import build_model
+from seg.transforms import Preprocess
+
+torch.set_num_threads(1)
+torch.set_flush_denormal(True)
+
+TINY_BACKBONE = "test_efficientnet"  # timm's own test encoder: strides 2 to 32, 82 thousand parameters
+
+
+def packaged_photo(name: str) -> Path:
+    """A photograph that comes with scikit-image, for example "chelsea.png"."""
+    return Path(skimage.__file__).parent / "data" / name
+
+
+def randomise_batchnorm(model: nn.Module) -> nn.Module:
+    """Give every BatchNorm statistics and weights that do something, as training would."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                for tensor in (module.weight, module.running_var):
+                    tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
+                for tensor in (module.bias, module.running_mean):
+                    tensor.copy_(0.3 * torch.randn(tensor.shape, generator=generator))
+    return model
+
+
+def tiny_model(seed: int = 0) -> nn.Module:
+    """An untrained FCN-8s whose labels still differ from place to place."""
+    torch.manual_seed(seed)
+    model = build_model("fcn8s", num_classes=len(VOC), backbone=TINY_BACKBONE, fc_channels=16)
+    return randomise_batchnorm(model).eval()
+
+
+def tiny_card(**changes: object) -> ModelCard:
+    """The card of `tiny_model`, before the facts about its file are known."""
+    values: dict[str, object] = {
+        "name": "tiny",
+        "title": "Tiny FCN",
+        "model": "fcn8s",
+        "model_options": {"backbone": TINY_BACKBONE, "fc_channels": 16},
+        "classes": VOC,
+        "preprocess": Preprocess(short_side=64, long_side=128),
+        "weights": {},
+        "parameters": 0,
+        "macs": 0,
+        "macs_input": (64, 64),
+        "licence": "MIT",
+        **changes,
+    }
+    return ModelCard(**values)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with `tiny.json` and `tiny.safetensors`; read only, copy it to change it."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    save_checkpoint(tiny_model(), tiny_card(), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photo() -> Image.Image:
+    """A photograph of a cat, 225 x 150 pixels."""
+    with Image.open(packaged_photo("chelsea.png")) as image:
+        return image.convert("RGB").resize((225, 150))

@@ -1,0 +1,263 @@
+"""Every registered network keeps the same contract; the papers' parts agree with independent computations."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import TINY_BACKBONE, randomise_batchnorm
+from torch import nn
+from torch.nn import functional as F
+
+from seg.models import build_model, list_models, register
+from seg.models.backbone import Backbone, resize
+from seg.models.fcn import BilinearUpsample, bilinear_kernel
+from seg.models.folding import fold_batchnorm
+
+SIZES = [(32, 32), (33, 47), (64, 96), (65, 129)]
+networks = pytest.mark.parametrize("name", list_models())
+
+
+def test_the_papers_networks_are_registered() -> None:
+    assert {"fcn8s", "unet", "deeplabv3"} <= set(list_models())
+
+
+@networks
+def test_logits_have_the_size_of_the_input(name: str) -> None:
+    model = build_model(name, num_classes=5).eval()
+    with torch.inference_mode():
+        for height, width in SIZES:
+            assert model(torch.zeros(2, 3, height, width)).shape == (2, 5, height, width)
+
+
+@networks
+@pytest.mark.parametrize("backbone", ["resnet18", "mobilenetv2_035"])
+def test_other_encoders_work(name: str, backbone: str) -> None:
+    model = build_model(name, num_classes=3, backbone=backbone).eval()
+    with torch.inference_mode():
+        assert model(torch.zeros(1, 3, 65, 97)).shape == (1, 3, 65, 97)
+
+
+@pytest.mark.parametrize("name", ["fcn8s", "deeplabv3"])
+def test_encoders_that_round_odd_sizes_down_work(name: str) -> None:
+    model = build_model(name, num_classes=3, backbone="test_convnext").eval()  # patch embeddings drop odd rows
+    with torch.inference_mode():
+        for height, width in SIZES:
+            assert model(torch.zeros(1, 3, height, width)).shape == (1, 3, height, width)
+
+
+@networks
+def test_every_parameter_receives_a_gradient(name: str) -> None:
+    torch.manual_seed(0)
+    model = build_model(name, num_classes=4, backbone=TINY_BACKBONE).train()
+    model(torch.randn(2, 3, 96, 96)).square().mean().backward()
+    idle = [key for key, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()]
+    assert not idle
+
+
+@networks
+def test_logits_are_raw_scores(name: str) -> None:
+    torch.manual_seed(0)
+    logits = build_model(name, num_classes=4, backbone=TINY_BACKBONE).eval()(torch.randn(1, 3, 64, 64))
+    assert not torch.allclose(logits.sum(dim=1), torch.ones(1, 64, 64), atol=0.01)
+    assert logits.min() < 0
+
+
+@networks
+def test_state_dict_makes_the_same_network_again(name: str) -> None:
+    torch.manual_seed(0)
+    first = randomise_batchnorm(build_model(name, num_classes=4, backbone=TINY_BACKBONE)).eval()
+    second = build_model(name, num_classes=4, backbone=TINY_BACKBONE).eval()
+    x = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert not torch.equal(first(x), second(x))
+        second.load_state_dict(first.state_dict())
+        torch.testing.assert_close(first(x), second(x), rtol=0, atol=0)
+
+
+@networks
+def test_pictures_of_a_batch_do_not_influence_each_other(name: str) -> None:
+    torch.manual_seed(0)
+    model = build_model(name, num_classes=4, backbone=TINY_BACKBONE).eval()
+    x = torch.randn(2, 3, 64, 96)
+    with torch.inference_mode():
+        torch.testing.assert_close(model(x)[1:], model(x[1:]), rtol=1e-4, atol=1e-5)
+
+
+def test_unknown_network_is_named_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="unknown network 'unnet'; known: " + ", ".join(list_models())):
+        build_model("unnet", num_classes=21)
+
+
+@networks
+def test_unknown_option_is_named_with_the_known_ones(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"network '{name}' has no option 'bakcbone'; known: .*backbone"):
+        build_model(name, num_classes=21, bakcbone="resnet18")
+
+
+@pytest.mark.parametrize("backbone", ["tf_efficientnet_lit0", "hf-hub:someone/something"])
+def test_unknown_backbone_is_named_with_a_near_one(backbone: str) -> None:
+    with pytest.raises(ValueError, match=rf"unknown backbone '{backbone}'.*tf_efficientnet_lite0"):
+        build_model("unet", num_classes=21, backbone=backbone)
+
+
+def test_encoder_without_the_needed_stride_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"no features at stride 8; it has \[16"):
+        build_model("fcn8s", num_classes=21, backbone="test_vit")
+
+
+def test_unet_says_how_many_steps_up_it_needs() -> None:
+    with pytest.raises(ValueError, match=r"one entry per step up, 5 for .*got 2"):
+        build_model("unet", num_classes=21, decoder_channels=(8, 8))
+
+
+def test_builders_are_keyword_only_and_named_once() -> None:
+    def positional(num_classes: int) -> nn.Module:
+        return nn.Conv2d(3, num_classes, 1)
+
+    def unet(*, num_classes: int) -> nn.Module:
+        return nn.Conv2d(3, num_classes, 1)
+
+    with pytest.raises(TypeError, match="keyword-only; positional: num_classes"):
+        register(positional)
+    with pytest.raises(ValueError, match="'unet' is registered twice"):
+        register(unet)
+
+
+# Folding BatchNorm
+
+
+@networks
+@pytest.mark.parametrize("backbone", ["tf_efficientnet_lite0", "resnet18"])
+def test_folded_network_computes_the_same(name: str, backbone: str) -> None:
+    torch.manual_seed(0)
+    model = randomise_batchnorm(build_model(name, num_classes=4, backbone=backbone)).eval()
+    folded = fold_batchnorm(model)
+    assert not [module for module in folded.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)], "the original must stay"
+    x = torch.randn(1, 3, 65, 97)
+    with torch.inference_mode():
+        expected = model(x)
+        torch.testing.assert_close(folded(x), expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+
+
+class SharedConv(nn.Module):
+    """The convolution's output is read twice, as in pre-activation networks: folding would change the sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.conv(x)
+        return y + self.bn(y)
+
+
+class ReluBetween(nn.Sequential):
+    """An in-place ReLU hands on the very tensor that left the convolution, but its values are others."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 3, 3, padding=1), nn.ReLU(inplace=True), nn.BatchNorm2d(3))
+
+
+@pytest.mark.parametrize("kind", [SharedConv, ReluBetween])
+def test_what_cannot_be_folded_stays_as_it_is(kind: type[nn.Module]) -> None:
+    model = randomise_batchnorm(kind()).eval()
+    x = torch.randn(1, 3, 16, 16)
+    torch.testing.assert_close(fold_batchnorm(model)(x), model(x))
+
+
+# FCN: upsampling that starts as bilinear interpolation
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_upsampling_starts_as_bilinear_interpolation(factor: int) -> None:
+    x = torch.randn(1, 3, 7, 9)
+    up = BilinearUpsample(3, factor=factor)(x)
+    expected = F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+    assert up.shape == expected.shape
+    inside = (..., slice(factor, -factor), slice(factor, -factor))  # at the border it fades to zero instead
+    torch.testing.assert_close(up[inside], expected[inside])
+
+
+def test_bilinear_kernel_refuses_odd_factors() -> None:
+    torch.testing.assert_close(bilinear_kernel(2)[0], torch.tensor([0.0625, 0.1875, 0.1875, 0.0625]))
+    with pytest.raises(ValueError, match="factor must be even.*got 3"):
+        bilinear_kernel(3)
+
+
+def test_fcn_adds_the_scores_of_three_strides() -> None:
+    model = build_model("fcn8s", num_classes=2, backbone=TINY_BACKBONE).eval()
+    for score in (model.score8, model.score16, model.score32):
+        nn.init.zeros_(score.weight)
+    model.score8.bias.data = torch.tensor([1.0, 0.0])
+    model.score16.bias.data = torch.tensor([0.0, 20.0])
+    model.score32.bias.data = torch.tensor([300.0, 4000.0])
+    centre = model(torch.zeros(1, 3, 256, 256))[0, :, 128, 128]
+    torch.testing.assert_close(centre, torch.tensor([301.0, 4020.0]))
+
+
+# U-Net: concatenation at every scale
+
+
+def test_unet_goes_up_as_often_as_the_encoder_goes_down() -> None:
+    model = build_model("unet", num_classes=2)
+    assert len(model.decoder) == len(model.encoder.strides) == 5
+    seen: list[tuple[torch.Size, torch.Size]] = []
+    for up in model.decoder:
+        up.register_forward_pre_hook(lambda _, inputs: seen.append((inputs[0].shape, inputs[1].shape)))
+    model.eval()(torch.zeros(1, 3, 64, 96))
+    assert [tuple(skip[-2:]) for _, skip in seen] == [(4, 6), (8, 12), (16, 24), (32, 48), (64, 96)]
+    for (y, skip), up in zip(seen, model.decoder, strict=True):
+        assert up.conv[0].in_channels == y[1] + skip[1]
+
+
+# DeepLab: atrous convolution
+
+
+# Where the strided grid lies on the dense one. A stride-2 convolution padded on both sides is centred on 0, 2, 4...;
+# TensorFlow's "SAME" padding of an even size pads more behind than before, so it is centred on 1, 3, 5...
+@pytest.mark.parametrize(("backbone", "first"), [("resnet18", 0), ("mobilenetv2_035", 0), ("tf_efficientnet_lite0", 1)])
+@pytest.mark.parametrize(("dense", "coarse"), [(8, 16), (16, 32)])
+def test_atrous_features_contain_the_strided_ones(backbone: str, first: int, dense: int, coarse: int) -> None:
+    torch.manual_seed(0)
+    strided = randomise_batchnorm(Backbone(backbone, output_stride=coarse)).eval()
+    atrous = Backbone(backbone, output_stride=dense).eval()
+    atrous.load_state_dict(strided.state_dict())
+    x = torch.randn(1, 3, 128, 192)
+    with torch.inference_mode():
+        fine, expected = atrous(x)[-1], strided(x)[-1]
+    assert fine.shape[-2:] == (128 // dense, 192 // dense)
+    torch.testing.assert_close(
+        fine[..., first::2, first::2], expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max())
+    )
+    other = 1 - first  # the other grid is another picture: the comparison can fail
+    assert not torch.allclose(fine[..., other::2, other::2], expected, rtol=0.01, atol=0.01)
+
+
+def test_aspp_has_a_1x1_three_atrous_and_an_image_branch() -> None:
+    model = build_model("deeplabv3", num_classes=21, atrous_rates=(4, 8, 12))
+    convs = [branch[0] for branch in model.aspp.branches]
+    assert [(conv.kernel_size, conv.dilation) for conv in convs] == [
+        ((1, 1), (1, 1)),
+        ((3, 3), (4, 4)),
+        ((3, 3), (8, 8)),
+        ((3, 3), (12, 12)),
+    ]
+    assert {conv.out_channels for conv in convs} == {256}
+    assert model.aspp.project[0][0].in_channels == 5 * 256
+    assert model.backbone.strides[-1] == 16
+
+
+def test_image_pooling_tells_every_place_the_average() -> None:
+    pooling = build_model("deeplabv3", num_classes=2, backbone=TINY_BACKBONE).aspp.image_pooling.eval()
+    x = torch.rand(1, pooling.conv[0].in_channels, 5, 7)
+    y = pooling(x)
+    torch.testing.assert_close(y, y[..., :1, :1].expand_as(y))
+    shuffled = x.flatten(2)[..., torch.randperm(35)].view_as(x)
+    torch.testing.assert_close(pooling(shuffled), y)
+
+
+def test_resize_keeps_pixel_areas_aligned() -> None:
+    x = torch.tensor([[[[0.0, 4.0]]]])
+    torch.testing.assert_close(resize(x, (1, 4)), torch.tensor([[[[0.0, 1.0, 3.0, 4.0]]]]))
+    assert resize(x, (1, 2)) is x

@@ -1,0 +1,104 @@
+"""Every way in has a way back: what is drawn on the photo returns to the same pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+from torch.nn import functional as F
+
+from seg.image import MAX_ASPECT
+from seg.transforms import MIN_SIDE, Geometry, Preprocess
+
+ODD_SIZES = [(97, 131), (351, 499), (601, 401), (1023, 767), (63, 1001)]  # (H, W)
+
+
+@pytest.mark.parametrize("size", ODD_SIZES)
+def test_a_drawn_square_returns_within_one_pixel(size: tuple[int, int]) -> None:
+    height, width = size
+    left, top, right, bottom = width // 4, height // 4, width // 2, height // 2
+    photo = Image.new("RGB", (width, height))
+    ImageDraw.Draw(photo).rectangle((left, top, right - 1, bottom - 1), fill="white")
+    preprocess = Preprocess()
+    x, geometry = preprocess.apply(photo)
+    brightness = x.mean(dim=1, keepdim=True)
+    label_map, _ = preprocess.restore_labels(torch.cat([-brightness, brightness], dim=1), geometry)
+    assert label_map.shape == size
+    rows, columns = np.flatnonzero(label_map.any(axis=1)), np.flatnonzero(label_map.any(axis=0))
+    found = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+    assert np.abs(found - [left, top, right, bottom]).max() <= 1, found
+
+
+@pytest.mark.parametrize("photo_size", [(7, 5), (32, 32), (63, 64), (64, 65), (129, 40), (300, 517)])
+@pytest.mark.parametrize("network_size", [(32, 64), (96, 33), (160, 160), (1, 1)])
+def test_labels_equal_argmax_and_softmax_of_resized_scores(
+    photo_size: tuple[int, int], network_size: tuple[int, int]
+) -> None:
+    logits = 3 * torch.randn(1, 5, *network_size, generator=torch.Generator().manual_seed(0))
+    geometry = Geometry(photo_size, network_size)
+    before = logits.clone()
+    label_map, confidence = Preprocess().restore_labels(logits, geometry)
+    scores = F.interpolate(logits, size=photo_size, mode="bilinear", align_corners=False)[0]
+    probability, expected = scores.softmax(dim=0).max(dim=0)
+
+    top = scores.topk(2, dim=0).values
+    clear = (top[0] - top[1] > 1e-4).numpy()  # elsewhere two classes tie up to rounding
+    assert clear.mean() > 0.99
+    np.testing.assert_array_equal(label_map[clear], expected.numpy()[clear])
+    np.testing.assert_allclose(confidence, probability.numpy(), atol=1e-5)
+    np.testing.assert_allclose(Preprocess().restore(logits, geometry).numpy(), scores.numpy(), atol=1e-4)
+    assert (label_map.dtype, confidence.dtype) == (np.uint8, np.float32)
+    assert torch.equal(logits, before), "the caller's logits must stay"
+
+
+def test_the_photo_becomes_normalised_rgb_in_order() -> None:
+    photo = Image.new("RGB", (320, 320), (255, 0, 51))
+    x, geometry = Preprocess(short_side=64, long_side=64, mean=(0.5, 0.4, 0.2), std=(0.5, 0.2, 0.1)).apply(photo)
+    assert x.shape == (1, 3, 64, 64)
+    assert x.dtype == torch.float32
+    torch.testing.assert_close(x[0, :, 10, 20], torch.tensor([1.0, -2.0, 0.0]))
+    assert geometry == Geometry((320, 320), (64, 64))
+
+
+sides = st.integers(8, 20_000)
+
+
+@settings(max_examples=300, deadline=None)
+@given(height=sides, width=sides, short=st.integers(32, 700), extra=st.integers(0, 700), multiple=st.integers(1, 64))
+def test_network_size_stays_in_its_bounds(height: int, width: int, short: int, extra: int, multiple: int) -> None:
+    if short + extra < multiple:
+        extra = multiple
+    preprocess = Preprocess(short_side=short, long_side=short + extra, multiple=multiple)
+    h, w = preprocess.network_size((height, width))
+    assert min(h, w) >= MIN_SIDE
+    assert h % multiple == w % multiple == 0
+    assert max(h, w) <= max(short + extra, MIN_SIDE + multiple - 1)
+
+
+@settings(max_examples=200, deadline=None)
+@given(height=sides, width=sides)
+def test_network_size_keeps_the_photos_shape(height: int, width: int) -> None:
+    if max(height, width) > MAX_ASPECT * min(height, width):
+        return
+    h, w = Preprocess().network_size((height, width))
+    scale = min(352 / min(height, width), 640 / max(height, width))
+    assert abs(h - scale * height) <= 16
+    assert abs(w - scale * width) <= 16
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"short_side": 16}, {"short_side": 700}, {"multiple": 0}, {"multiple": 1000}, {"std": (1.0, 0.0, 1.0)},
+     {"mean": (0.5,)}],
+)  # fmt: skip
+def test_impossible_preprocessing_is_refused(values: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="preprocess needs"):
+        Preprocess(**values)  # type: ignore[arg-type]
+
+
+def test_preprocess_survives_its_dictionary() -> None:
+    preprocess = Preprocess(short_side=100, mean=(0.1, 0.2, 0.3))
+    assert Preprocess.from_dict(preprocess.to_dict()) == preprocess
