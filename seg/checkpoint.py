@@ -19,6 +19,7 @@ from seg.models import build_model
 
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
 EXTRA_FOLDER_VARIABLE = "SEGLAB_CHECKPOINTS"
+REMEDY = "get the files again (`git checkout -- checkpoints` in a clone, or `git lfs pull`)"
 _DISPLAY_ORDER = ("fcn32s", "fcn16s", "fcn8s", "unet", "unetpp", "deeplabv1", "deeplabv2", "deeplabv3")
 
 
@@ -36,6 +37,21 @@ def list_checkpoints() -> list[str]:
     """Names of all checkpoints, the papers' networks first and in the papers' order, then others by name."""
     names = {card.stem for folder in checkpoint_folders() for card in folder.glob("*.json")}
     return [name for name in _DISPLAY_ORDER if name in names] + sorted(names - set(_DISPLAY_ORDER))
+
+
+def complete_checkpoints() -> list[str]:
+    """`list_checkpoints`, for a program that cannot start without them.
+
+    Raises:
+        CheckpointError: there is none, or there are weights without a card.
+    """
+    for folder in checkpoint_folders():
+        for weights in sorted(folder.glob("*.safetensors")):
+            if not weights.with_suffix(".json").is_file():
+                raise CheckpointError(f"{weights} has no card {weights.with_suffix('.json').name} beside it; {REMEDY}")
+    if not list_checkpoints():
+        raise CheckpointError(f"no checkpoint in {', '.join(map(str, checkpoint_folders()))}; {REMEDY}")
+    return list_checkpoints()
 
 
 def card_path(name_or_path: str | Path) -> Path:
@@ -67,15 +83,14 @@ def load_checkpoint(name_or_path: str | Path) -> tuple[nn.Module, ModelCard]:
     except CardError as error:
         raise CheckpointError(str(error)) from error
     weights = path.parent / Path(card.weights["file"]).name
-    remedy = "get the file again (`git checkout -- checkpoints` in a clone, or `git lfs pull`)"
     try:
         data = weights.read_bytes()
     except OSError as error:
-        raise CheckpointError(f"checkpoint '{card.name}': no weights {weights} ({error.strerror}); {remedy}") from error
+        raise CheckpointError(f"checkpoint '{card.name}': no weights {weights} ({error.strerror}); {REMEDY}") from error
     if hashlib.sha256(data).hexdigest() != card.weights["sha256"]:
         raise CheckpointError(
             f"{weights} ({len(data)} bytes) is not the file its card describes ({card.weights['bytes']} bytes, "
-            f"sha256 {card.weights['sha256'][:12]}...): damaged, cut off or from another version; {remedy}"
+            f"sha256 {card.weights['sha256'][:12]}...): damaged, cut off or from another version; {REMEDY}"
         )
     try:
         model = build_model(card.model, num_classes=len(card.classes), **card.model_options)

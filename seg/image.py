@@ -71,7 +71,7 @@ def read_image(photo: Photo) -> Image.Image:
         _check_size(photo.size)
         return _decode(photo)
     if isinstance(photo, bytes):
-        source: io.BufferedIOBase = io.BytesIO(photo)
+        source: io.BytesIO | io.BufferedReader = io.BytesIO(photo)
     elif isinstance(photo, str | os.PathLike):
         source = _open_file(Path(photo))
     else:

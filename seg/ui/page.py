@@ -11,12 +11,13 @@ from typing import Any
 import gradio as gr
 
 from seg import list_checkpoints, load_predictor
+from seg.checkpoint import complete_checkpoints
 from seg.ui import api, compare, segment
 from seg.ui.photo import EXAMPLES, PhotoInput
 from seg.ui.text import LANGUAGES, preferred_language, say
 
 CSS = (Path(__file__).parent / "page.css").read_text("utf-8")
-CACHE_SECONDS = 3600  # uploads and downloads older than this are deleted
+CACHE_SWEEP, CACHE_AGE = 600, 3000  # every ten minutes, files older than fifty are deleted: none lives for an hour
 _LIGHT: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 _HEAVY: dict[str, Any] = {"concurrency_id": "networks", "concurrency_limit": 1, "api_visibility": "private"}
 
@@ -50,10 +51,10 @@ def theme() -> gr.themes.Base:
 
 def build() -> gr.Blocks:
     """The whole page; every checkpoint is loaded, so a damaged one stops the start and not a visitor."""
-    for name in list_checkpoints():
+    for name in complete_checkpoints():
         load_predictor(name)
     language = "en"
-    with gr.Blocks(title="SegLab", analytics_enabled=False, delete_cache=(600, CACHE_SECONDS)) as page:
+    with gr.Blocks(title="SegLab", analytics_enabled=False, delete_cache=(CACHE_SWEEP, CACHE_AGE)) as page:
         with gr.Row(elem_classes="seglab-head"):
             head = gr.HTML(_head(language), scale=4)
             switch = gr.Radio(

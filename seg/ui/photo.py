@@ -9,6 +9,7 @@ from pathlib import Path
 import gradio as gr
 import skimage
 from gradio.components.image import ImageData
+from gradio_client.utils import is_http_url_like
 from PIL import Image
 
 from seg.image import InvalidImageError, read_image
@@ -41,8 +42,19 @@ class PhotoInput(gr.Image):
         if payload is None:
             return None
         if payload.url and payload.url.startswith("data:"):
-            return base64.b64decode(payload.url.partition(",")[2])
+            try:
+                return base64.b64decode(payload.url.partition(",")[2])
+            except ValueError:
+                return b"not base64"  # refused later, as every other file that is no picture
+        if payload.path and not Path(payload.path).resolve().is_relative_to(Path(self.GRADIO_CACHE).resolve()):
+            raise _refusal("missing", "en")  # Gradio does not check a path that comes without "meta"
         return payload.path
+
+    async def async_move_resource_to_block_cache(self, url_or_file_path: str | Path | None) -> str | None:
+        """Gradio would fetch an address for the visitor. This page asks no other machine for anything."""
+        if is_http_url_like(str(url_or_file_path)):
+            raise _refusal("address", "en")
+        return await super().async_move_resource_to_block_cache(url_or_file_path)
 
 
 def open_photo(photo: str | bytes | None, language: str) -> Image.Image:

@@ -34,6 +34,10 @@ _TEXT: dict[str, dict[str, str]] = {
     "running": {"en": "{title} ({number} of {count})", "zh": "{title}（第 {number} 个，共 {count} 个）"},
     "error_title": {"en": "That did not work", "zh": "没有成功"},
     "error_none": {"en": "Choose a photo first.", "zh": "请先选择一张照片。"},
+    "error_address": {
+        "en": "Addresses are not fetched. Download the photo and upload the file.",
+        "zh": "不读取网址。请先下载照片，再上传文件。",
+    },
     "error_empty": {"en": "The file is empty. Choose another photo.", "zh": "文件是空的，请换一张照片。"},
     "error_bytes": {
         "en": "The file has {megabytes} MB; at most {limit} MB are accepted. Save it smaller.",
