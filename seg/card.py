@@ -57,7 +57,7 @@ class ModelCard:
     known_failures: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.name or self.name != Path(self.name).name or "\\" in self.name:
+        if not self.name or self.name != Path(self.name).name or "\\" in self.name or self.name.startswith("."):
             raise ValueError(f"checkpoint name '{self.name}' must be a plain file name, without folders")
 
     def to_dict(self) -> dict[str, Any]:

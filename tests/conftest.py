@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import skimage
 import torch
+from page_server import page_server  # noqa: F401, a fixture
 from PIL import Image
 from torch import nn
 

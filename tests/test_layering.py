@@ -22,7 +22,18 @@ ALLOWED = {
     "seg/checkpoint.py": {"seg.card", "seg.models", "torch", "safetensors"},
     "seg/predictor.py": {"seg.card", "seg.checkpoint", "seg.classes", "seg.image", "seg.models", "numpy", "torch"},
 }
-LIBRARIES = {"numpy", "PIL", "torch", "torchvision", "timm", "gradio", "matplotlib", "safetensors", "accelerate", "tqdm"}
+LIBRARIES = {
+    "numpy",
+    "PIL",
+    "torch",
+    "torchvision",
+    "timm",
+    "gradio",
+    "matplotlib",
+    "safetensors",
+    "accelerate",
+    "tqdm",
+}
 
 
 def imports_of(file: Path) -> set[str]:

@@ -183,7 +183,7 @@ def test_upsampling_starts_as_bilinear_interpolation(factor: int) -> None:
 
 def test_bilinear_kernel_refuses_odd_factors() -> None:
     torch.testing.assert_close(bilinear_kernel(2)[0], torch.tensor([0.0625, 0.1875, 0.1875, 0.0625]))
-    with pytest.raises(ValueError, match="factor must be even.*got 3"):
+    with pytest.raises(ValueError, match=r"factor must be even.*got 3"):
         bilinear_kernel(3)
 
 

@@ -32,7 +32,7 @@ from seg.ui.text import _TEXT, LANGUAGES, VIEWER, preferred_language, say
 UI = Path(__file__).resolve().parent.parent / "seg" / "ui"
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 LATIN_IN_CHINESE = {  # names and units that Chinese texts write in Latin letters too
-    "FCN", "U", "Net", "DeepLabV", "PNG", "ZIP", "JPEG", "WebP", "GIF", "BMP", "TIFF", "MB", "mIoU", "VOC", "val",
+    "API", "FCN", "U", "Net", "DeepLabV", "PNG", "ZIP", "JPEG", "WebP", "GIF", "BMP", "TIFF", "MB", "mIoU", "VOC", "val",
 }  # fmt: skip
 
 

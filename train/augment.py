@@ -16,7 +16,7 @@ class Augment:
     """Random scale, crop, flip and colour; photograph (PIL, RGB) and label (PIL, ids) -> x and target.
 
     x is float32 (3, c, c), normalised as the card's preprocessing will; target is int64 (c, c). Where the picture is
-    smaller than the crop, x is mid-grey and the target is IGNORE_INDEX.
+    smaller than the crop, x is mid-grey (before the colours change) and the target is IGNORE_INDEX.
     """
 
     def __init__(self, recipe: Recipe, preprocess: Preprocess) -> None:

@@ -35,7 +35,11 @@ class Recipe:
         batch_size: images per step, over all processes together.
         steps: optimizer steps.
         encoder_lr, head_lr: peak learning rates; poly decay with `poly_power` after `warmup_steps`.
-        momentum, weight_decay: of SGD with Nesterov momentum.
+        optimizer: "sgd" (Nesterov) or "adamw".
+        momentum, weight_decay: of the optimizer; AdamW has no momentum of this kind.
+        aux_layer: a module of the network, for example "decoder.0", on whose output a throw-away 1x1 classifier learns
+            the same labels; "" for none. Long decoders learn faster with a short way from the loss to the encoder.
+        aux_weight: how much that second loss counts.
         ema_decay: of the exponential moving average of the weights, which is what gets shipped.
         mixed_precision: "bf16" or "no".
         eval_every: score on `eval_images` images of the val list every so many steps; 0 never.
@@ -63,8 +67,11 @@ class Recipe:
     head_lr: float = 4e-2
     poly_power: float = 0.9
     warmup_steps: int = 50
+    optimizer: str = "sgd"
     momentum: float = 0.9
     weight_decay: float = 1e-4
+    aux_layer: str = ""
+    aux_weight: float = 0.4
     ema_decay: float = 0.99
     mixed_precision: str = "bf16"
     eval_every: int = 200
@@ -89,7 +96,7 @@ class Recipe:
             raise ValueError(f"recipe key 'mixed_precision' takes 'bf16' or 'no', got '{self.mixed_precision}'")
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "scale": list(self.scale)}  # as JSON gives it back
 
 
 _KINDS: dict[str, type | tuple[type, ...]] = {

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -27,6 +26,7 @@ from seg.models import DEFAULT_BACKBONE, build_model
 from seg.predictor import Predictor
 from seg.transforms import Preprocess
 from train.augment import Augment
+from train.auxiliary import WithAuxiliary
 from train.config import Recipe
 from train.data import DrawnSamples, balanced_weights, classes_present, voc_pairs
 from train.encoder import encoder_of, init_encoder, keep_depthwise_in_float32
@@ -38,7 +38,7 @@ from train.losses import segmentation_loss
 class Run:
     """What changes during a run and is saved to resume it."""
 
-    model: nn.Module
+    model: WithAuxiliary
     ema: AveragedModel
     optimizer: torch.optim.Optimizer
     step: int
@@ -129,8 +129,10 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCar
         _set_learning_rates(optimizer, recipe, run.step)
         torch.manual_seed(recipe.seed * 1_000_003 + run.step)  # dropout too depends on the step, not on how it came
         with accelerator.autocast():
-            logits = model(x.contiguous(memory_format=torch.channels_last))
+            logits, aux_logits = model(x.contiguous(memory_format=torch.channels_last))
         loss = segmentation_loss(logits, target)
+        if aux_logits is not None:
+            loss = loss + recipe.aux_weight * segmentation_loss(aux_logits, target)
         if not math.isfinite(loss.item()):
             rates = [group["lr"] for group in optimizer.param_groups]
             raise FloatingPointError(f"loss is {loss.item()} at step {run.step}, learning rates {rates}")
@@ -138,7 +140,7 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCar
         accelerator.backward(loss)
         optimizer.step()
         run.step += 1
-        run.ema.update_parameters(run.model)
+        run.ema.update_parameters(run.model.network)
         losses.append(loss.item())
 
         scored = recipe.eval_every and run.step % recipe.eval_every == 0
@@ -160,23 +162,28 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCar
 
 
 def _new_run(recipe: Recipe) -> Run:
-    model = build_model(recipe.model, num_classes=len(VOC), **recipe.model_options)
-    encoder_init = init_encoder(model, recipe.encoder_init, recipe.model_options.get("backbone", DEFAULT_BACKBONE))
-    model = model.to(memory_format=torch.channels_last)
-    ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
-    encoder = list(encoder_of(model).parameters())  # lists: the optimizer's state goes by position, in every process
+    network = build_model(recipe.model, num_classes=len(VOC), **recipe.model_options)
+    encoder_init = init_encoder(network, recipe.encoder_init, recipe.model_options.get("backbone", DEFAULT_BACKBONE))
+    network = network.to(memory_format=torch.channels_last)
+    ema = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
+    model = WithAuxiliary(network, layer=recipe.aux_layer, num_classes=len(VOC))
+    return Run(model, ema, _make_optimizer(model, recipe), step=0, encoder_init=encoder_init)
+
+
+def _make_optimizer(model: WithAuxiliary, recipe: Recipe) -> torch.optim.Optimizer:
+    encoder = list(encoder_of(model.network).parameters())  # lists: the optimizer's state goes by position
     inside = set(encoder)
-    optimizer = torch.optim.SGD(
-        [
-            {"params": encoder, "peak_lr": recipe.encoder_lr},
-            {"params": [p for p in model.parameters() if p not in inside], "peak_lr": recipe.head_lr},
-        ],
-        lr=recipe.head_lr,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=True,
-    )
-    return Run(model, ema, optimizer, step=0, encoder_init=encoder_init)
+    groups = [
+        {"params": encoder, "peak_lr": recipe.encoder_lr},
+        {"params": [p for p in model.parameters() if p not in inside], "peak_lr": recipe.head_lr},
+    ]
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.head_lr, weight_decay=recipe.weight_decay)
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            groups, lr=recipe.head_lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True
+        )
+    raise ValueError(f"unknown optimizer '{recipe.optimizer}'; known: sgd, adamw")
 
 
 def _set_learning_rates(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int) -> None:

@@ -19,8 +19,8 @@ from seg.models.backbone import DEFAULT_BACKBONE, Backbone, resize
 class UNet(nn.Module):
     """U-Net on a timm encoder, with as many steps up as the encoder takes down.
 
-    Five steps down to stride 32 need five steps up. The skips of the first four are the encoder's features at strides
-    16, 8, 4 and 2; the last step, back at full size, is joined with the photo itself.
+    Five steps down to stride 32 need five steps up. The first four are joined with the encoder's features at strides
+    16, 8, 4 and 2; at full size the encoder has no features, so the last step only refines.
     """
 
     def __init__(
@@ -33,23 +33,25 @@ class UNet(nn.Module):
         super().__init__()
         self.encoder = Backbone(backbone)
         *skip_channels, channels = self.encoder.channels
-        skip_channels = [3, *skip_channels]  # the photo is the skip of the last step
-        if len(decoder_channels) != len(skip_channels):
+        if len(decoder_channels) != len(self.encoder.channels):
             raise ValueError(
-                f"decoder_channels needs one entry per step up, {len(skip_channels)} for '{backbone}'; "
+                f"decoder_channels needs one entry per step up, {len(self.encoder.channels)} for '{backbone}'; "
                 f"got {len(decoder_channels)}"
             )
+        *up_channels, last_channels = decoder_channels
         self.decoder = nn.ModuleList()
-        for skip, out in zip(reversed(skip_channels), decoder_channels, strict=True):
+        for skip, out in zip(reversed(skip_channels), up_channels, strict=True):
             self.decoder.append(Up(channels, skip, out))
             channels = out
-        self.classifier = nn.Conv2d(channels, num_classes, 1)
+        self.refine = DoubleConv(channels, last_channels)
+        self.classifier = nn.Conv2d(last_channels, num_classes, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         features: list[torch.Tensor] = self.encoder(x)
-        *skips, y = [x, *features]  # the deepest map turns round and goes up
+        *skips, y = features  # the deepest map turns round and goes up
         for up, skip in zip(self.decoder, reversed(skips), strict=True):
             y = up(y, skip)
+        y = self.refine(resize(y, x.shape[-2:]))  # (N, 16, h, w)
         return self.classifier(y)  # (N, K, h, w)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import gradio as gr
@@ -70,7 +71,11 @@ def build() -> None:
         tinted = gr.Image(format="png", label="overlay")
         numbers = gr.JSON(label="facts")
         codes = gr.Image(format="png", image_mode="P", label="disagreement")
-        gr.Button().click(
-            segment_photo, [photo, network], [labels, tinted, numbers], api_name="segment", concurrency_id="networks"
-        )
-        gr.Button().click(compare_networks, [photo], [codes, numbers], api_name="compare", concurrency_id="networks")
+        for function, inputs, outputs, name in (
+            (segment_photo, [photo, network], [labels, tinted, numbers], "segment"),
+            (compare_networks, [photo], [codes, numbers], "compare"),
+        ):
+            description = inspect.getdoc(function)  # Gradio's own choice is the first line: nothing about the outputs
+            gr.Button().click(
+                function, inputs, outputs, api_name=name, api_description=description, concurrency_id="networks"
+            )

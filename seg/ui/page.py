@@ -76,6 +76,7 @@ def build() -> gr.Blocks:
                     image_mode=None,
                     format="png",
                     sources=["upload", "clipboard", "webcam"],
+                    placeholder=say(language, "drop"),
                     height=280,
                     elem_id="photo",
                 )
@@ -85,6 +86,7 @@ def build() -> gr.Blocks:
             with gr.Column(scale=3, min_width=320), gr.Tabs(selected="segment"):
                 one = segment.build(language)
                 many = compare.build(language)
+        foot = gr.HTML(_foot(language), elem_classes="seglab-foot")
         file = gr.DownloadButton("…", visible="hidden", elem_id="file")
         active = gr.State("segment")  # the tab somebody looks at
         compared = gr.State(None)  # the photo that the tab "Compare" shows
@@ -94,7 +96,7 @@ def build() -> gr.Blocks:
         def speak(language: str) -> list[Any]:
             return [
                 gr.update(value=_head(language)),
-                gr.update(label=say(language, "photo")),
+                gr.update(label=say(language, "photo"), placeholder=say(language, "drop")),
                 gr.update(value=_paragraph(language, "examples")),
                 gr.update(value=_note(language)),
                 gr.update(label=say(language, "segment_tab")),
@@ -106,10 +108,11 @@ def build() -> gr.Blocks:
                 gr.update(lang=language),
                 *(gr.update(value=say(language, f"download_{kind}")) for _, kind in one.downloads),
                 gr.update(value=say(language, "download_zip")),
+                gr.update(value=_foot(language)),
             ]
 
-        spoken = [head, photo, invitation, note, one.tab, many.tab, one.run, many.run, many.what, one.viewer, many.viewer]
-        spoken += [*(button for button, _ in one.downloads), many.download]
+        spoken = [head, photo, invitation, note, one.tab, many.tab, one.run, many.run, many.what]
+        spoken += [one.viewer, many.viewer, *(button for button, _ in one.downloads), many.download, foot]
         switch.change(speak, switch, spoken, **_LIGHT)
         page.load(_first_language, None, switch, **_LIGHT)
         one.tab.select(lambda: "segment", None, active, **_LIGHT)
@@ -178,6 +181,11 @@ def _note(language: str) -> str:
     names = class_set.names_zh if language == "zh" else class_set.names
     classes = ("、" if language == "zh" else ", ").join(names[1:])
     return f"<p>{html.escape(say(language, 'knows', classes=classes))}</p>" + _paragraph(language, "privacy")
+
+
+def _foot(language: str) -> str:
+    """Gradio's own footer speaks the browser's language, not the one chosen here."""
+    return f'<p><a href="?view=api" target="_blank">{html.escape(say(language, "api"))}</a></p>'
 
 
 def _paragraph(language: str, key: str) -> str:

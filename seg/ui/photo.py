@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import skimage
@@ -12,7 +13,7 @@ from gradio.components.image import ImageData
 from gradio_client.utils import is_http_url_like
 from PIL import Image
 
-from seg.image import InvalidImageError, read_image
+from seg.image import FORMATS, MAX_BYTES, MAX_PIXELS, InvalidImageError, read_image
 from seg.ui.text import say
 
 _SKIMAGE = Path(skimage.__file__).parent / "data"
@@ -30,6 +31,12 @@ EXAMPLES = [
     if path.is_file()
 ]
 """Photographs that come with installed packages."""
+
+ACCEPTED = (
+    f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}, "
+    f"at most {MAX_BYTES // 1_000_000} MB and {MAX_PIXELS // 1_000_000} megapixels"
+)
+"""What can be uploaded, in words."""
 
 
 class PhotoInput(gr.Image):
@@ -49,6 +56,13 @@ class PhotoInput(gr.Image):
         if payload.path and not Path(payload.path).resolve().is_relative_to(Path(self.GRADIO_CACHE).resolve()):
             raise _refusal("missing", "en")  # Gradio does not check a path that comes without "meta"
         return payload.path
+
+    def api_info(self) -> dict[str, Any]:
+        return {**super().api_info(), "additional_description": f"A file: {ACCEPTED}. Addresses are not fetched."}
+
+    def example_payload(self) -> dict[str, Any]:
+        """What the API page shows; Gradio's own is an address."""
+        return {"path": "photo.jpg", "orig_name": "photo.jpg", "meta": {"_type": "gradio.FileData"}}
 
     async def async_move_resource_to_block_cache(self, url_or_file_path: str | Path | None) -> str | None:
         """Gradio would fetch an address for the visitor. This page asks no other machine for anything."""
