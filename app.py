@@ -16,6 +16,7 @@ from seg.ui import page
 
 
 def main() -> None:
+    """Read the flags and serve the page until stopped."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
     parser.add_argument("--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", "7860")))
@@ -33,6 +34,7 @@ def main() -> None:
         max_file_size=MAX_BYTES,
         theme=page.theme(),
         css=page.CSS,
+        js=page.JS,
         ssr_mode=False,
         enable_monitoring=False,
         run_history=False,

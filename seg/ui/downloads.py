@@ -27,10 +27,12 @@ def png(picture: Image.Image) -> bytes:
 
 
 def labels_png(result: Segmentation) -> bytes:
+    """The indexed PNG: values are class ids."""
     return png(to_indexed(result.label_map, result.class_set))
 
 
 def overlay_png(photo: Image.Image, result: Segmentation) -> bytes:
+    """The photo with its classes tinted and outlined."""
     return png(overlay(photo, result.label_map, result.class_set))
 
 

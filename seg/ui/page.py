@@ -12,11 +12,13 @@ import gradio as gr
 
 from seg import list_checkpoints, load_predictor
 from seg.checkpoint import complete_checkpoints
+from seg.image import MAX_BYTES
 from seg.ui import api, compare, segment
-from seg.ui.photo import EXAMPLES, PhotoInput
+from seg.ui.photo import EXAMPLES, PhotoInput, refuse_size
 from seg.ui.text import LANGUAGES, preferred_language, say
 
 CSS = (Path(__file__).parent / "page.css").read_text("utf-8")
+JS = (Path(__file__).parent / "page.js").read_text("utf-8").replace("MAX_BYTES", str(MAX_BYTES))
 CACHE_SWEEP, CACHE_AGE = 600, 3000  # every ten minutes, files older than fifty are deleted: none lives for an hour
 _LIGHT: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 _HEAVY: dict[str, Any] = {"concurrency_id": "networks", "concurrency_limit": 1, "api_visibility": "private"}
@@ -89,7 +91,9 @@ def build() -> gr.Blocks:
         foot = gr.HTML(_foot(language), elem_classes="seglab-foot")
         file = gr.DownloadButton("…", visible="hidden", elem_id="file")
         active = gr.State("segment")  # the tab somebody looks at
+        segmented = gr.State((None, None))  # photo and network that the tab "Segment" was last asked for
         compared = gr.State(None)  # the photo that the tab "Compare" shows
+        too_large = gr.Button(visible="hidden", elem_id="too-large")  # pressed by page.js
         api.build()
 
         # Light events: language and tabs.
@@ -109,30 +113,31 @@ def build() -> gr.Blocks:
                 *(gr.update(value=say(language, f"download_{kind}")) for _, kind in one.downloads),
                 gr.update(value=say(language, "download_zip")),
                 gr.update(value=_foot(language)),
+                gr.update(label=say(language, "network")),
             ]
 
         spoken = [head, photo, invitation, note, one.tab, many.tab, one.run, many.run, many.what]
-        spoken += [one.viewer, many.viewer, *(button for button, _ in one.downloads), many.download, foot]
+        spoken += [one.viewer, many.viewer, *(button for button, _ in one.downloads), many.download, foot, one.network]
         switch.change(speak, switch, spoken, **_LIGHT)
         page.load(_first_language, None, switch, **_LIGHT)
         one.tab.select(lambda: "segment", None, active, **_LIGHT)
         compare_shown = many.tab.select(lambda: "compare", None, active, **_LIGHT)
 
+        too_large.click(refuse_size, switch, None, **_LIGHT)
+
         # Heavy events: a new photo, another network or a button asks the networks.
         one.run.click(segment.segment, [photo, one.network, switch], one.viewer, **_HEAVY)
         gr.on(
             [photo.change, one.network.change],
-            segment.segment_or_clear,
-            [photo, one.network, switch],
-            one.viewer,
+            _segment_if_new,
+            [photo, one.network, switch, segmented],
+            [one.viewer, segmented],
             trigger_mode="always_last",
             **_HEAVY,
         )
         many.run.click(_compare, [photo, switch], [many.viewer, compared], **_HEAVY)
         for trigger in (photo.change, compare_shown.then):
-            trigger(
-                _compare_if_looked_at, [photo, switch, active, compared], [many.viewer, compared], **_HEAVY
-            )
+            trigger(_compare_if_looked_at, [photo, switch, active, compared], [many.viewer, compared], **_HEAVY)
         for button, kind in one.downloads:
             _offer(button, partial(segment.download, kind), [photo, one.network, switch], file)
         _offer(many.download, compare.download, [photo, switch], file)
@@ -143,6 +148,19 @@ def _offer(button: gr.Button, make: Any, inputs: list[Any], file: gr.DownloadBut
     """Make the file on click, hand it to the hidden download button, and press that."""
     made = button.click(make, inputs, file, **_HEAVY)
     made.success(None, None, None, js="() => document.querySelector('#file').click()", api_visibility="private")
+
+
+def _segment_if_new(photo: Any, network: str, language: str, segmented: Any) -> Iterator[tuple[Any, Any]]:
+    """Gradio tells of some uploads twice. No photo empties the viewer, and so does one that cannot be read."""
+    asked = (photo, network)
+    if asked == segmented:
+        yield gr.skip(), segmented
+        return
+    try:
+        yield None if photo is None else segment.segment(photo, network, language), asked
+    except gr.Error:
+        yield None, asked
+        raise
 
 
 def _compare(photo: Any, language: str, progress: gr.Progress = gr.Progress()) -> Iterator[tuple[Any, Any]]:  # noqa: B008
@@ -161,7 +179,10 @@ def _compare_if_looked_at(
     if photo is None or active != "compare":
         yield (gr.skip(), compared) if photo == compared else (None, None)
     elif photo != compared:
-        yield from _compare(photo, language, progress)
+        try:
+            yield from _compare(photo, language, progress)
+        except gr.Error:  # the tab "Segment" has said what is wrong with the photo
+            yield None, photo
     else:
         yield gr.skip(), compared
 

@@ -85,6 +85,11 @@ def open_photo(photo: str | bytes | None, language: str) -> Image.Image:
         raise _refusal(error.reason, language, **error.values) from None
 
 
+def refuse_size(language: str) -> None:
+    """Say that a file is too large; the browser looks before it sends."""
+    raise _refusal("bytes", language, limit=MAX_BYTES // 1_000_000)
+
+
 def _refusal(reason: str, language: str, **values: object) -> gr.Error:
     message = html.escape(say(language, f"error_{reason}", **values))
     return gr.Error(message, title=say(language, "error_title"), print_exception=False)

@@ -38,9 +38,15 @@ def build(language: str) -> SegmentTab:
     with gr.Tab(say(language, "segment_tab"), id="segment") as tab:
         with gr.Row(equal_height=True, elem_classes="seglab-actions"):
             network = gr.Radio(
-                choices, value=names[0], label=say(language, "network"), show_label=False, container=False, scale=3
+                choices,
+                value=names[0],
+                label=say(language, "network"),
+                show_label=False,
+                container=False,
+                scale=3,
+                elem_id="network",
             )
-            run = gr.Button(say(language, "segment"), variant="primary", scale=0, min_width=160)
+            run = gr.Button(say(language, "segment"), variant="primary", scale=0, min_width=160, elem_id="run")
         viewer = make_viewer(elem_id="segment-viewer", language=language)
         with gr.Row(elem_classes="seglab-downloads"):
             buttons = [
@@ -60,11 +66,6 @@ def segment(photo: str | bytes | None, network: str, language: str) -> dict[str,
     image = open_photo(photo, language)
     predictor = load_predictor(network)
     return viewer_value(image, [(predictor.predict(image), predictor.card)])
-
-
-def segment_or_clear(photo: str | bytes | None, network: str, language: str) -> dict[str, Any] | None:
-    """The same when the photo or network changed; no photo empties the viewer instead of complaining."""
-    return None if photo is None else segment(photo, network, language)
 
 
 def download(kind: str, photo: str | bytes | None, network: str, language: str) -> str:

@@ -42,8 +42,8 @@ _TEXT: dict[str, dict[str, str]] = {
     },
     "error_empty": {"en": "The file is empty. Choose another photo.", "zh": "文件是空的，请换一张照片。"},
     "error_bytes": {
-        "en": "The file has {megabytes} MB; at most {limit} MB are accepted. Save it smaller.",
-        "zh": "文件有 {megabytes} MB，最多接受 {limit} MB。请缩小后再试。",
+        "en": "The file is too large; at most {limit} MB are accepted. Save it smaller.",
+        "zh": "文件太大，最多接受 {limit} MB。请缩小后再试。",
     },
     "error_not_image": {
         "en": "This is not a picture that can be opened. Use a JPEG, PNG, WebP, GIF, BMP or TIFF file.",
