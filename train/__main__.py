@@ -13,7 +13,7 @@ from seg.checkpoint import CheckpointError, card_path
 from seg.predictor import load_predictor
 from train.cards import results_table, shipped_cards, with_table
 from train.config import Recipe, load_recipe
-from train.data import voc_pairs
+from train.data import of_official, voc_pairs
 from train.evaluate import evaluate, metrics_dict
 from train.loop import fit, git_commit
 
@@ -74,7 +74,7 @@ def _eval(arguments: argparse.Namespace) -> None:
         for class_name, iou in metrics["iou"].items():
             print(f"    {class_name:<14} {'  -   ' if iou is None else f'{iou:.4f}'}")
         if arguments.write:
-            data = f"VOC 2012 {arguments.list}, {len(pairs):,} of 1,449 images"
+            data = f"VOC 2012 {arguments.list}, {of_official(arguments.list, len(pairs))}"
             found = {"data": data, "images": len(pairs), "commit": git_commit(), **metrics}
             save_card(replace(predictor.card, metrics=found), card_path(name))
 

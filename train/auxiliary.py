@@ -1,41 +1,40 @@
-"""A second, throw-away classifier inside a network, for the time of its training."""
+"""Throw-away classifiers on inner layers of a network, for the time of its training."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
-from seg.models.backbone import resize
-
 
 class WithAuxiliary(nn.Module):
-    """A network and, while it trains, a second classifier on one of its layers; only the network is kept.
+    """A network and, while it trains, a 1x1 classifier on each of some layers; only the network is kept.
 
-    The idea is from PSPNet (Zhao et al. 2017, section 3.3): a shorter way from the loss to the early layers.
+    A shorter way from the loss to each layer: PSPNet (Zhao et al. 2017, section 3.3) does it on one layer of the
+    encoder, UNet++ (Zhou et al. 2018, section 3.2) on every step of the decoder and calls it deep supervision.
 
     Args:
-        layer: name of a submodule of `network` whose output is a feature map; "" for no second classifier.
+        layers: names of submodules of `network` whose output is a feature map (N, C, h', w').
 
     Returns:
-        When called: logits (N, K, h, w), and the second classifier's logits of the same size, or None without it.
+        When called: logits (N, K, h, w) of the network, and those of the classifiers, each at its layer's own size.
     """
 
-    def __init__(self, network: nn.Module, *, layer: str, num_classes: int) -> None:
+    def __init__(self, network: nn.Module, *, layers: Sequence[str], num_classes: int) -> None:
         super().__init__()
         self.network = network
-        self.classifier = nn.LazyConv2d(num_classes, 1) if layer else None
-        self._features: torch.Tensor | None = None
-        if self.classifier is not None:
+        self._features: list[torch.Tensor] = []
+        for layer in layers:
             network.get_submodule(layer).register_forward_hook(self._keep)
-            with torch.no_grad():  # one look at the layer's output tells its channels
-                network.eval()(torch.zeros(1, 3, 64, 64))
-                self.classifier(self._features)
+        with torch.no_grad():  # one look at the layers' outputs tells their channels
+            network.eval()(torch.zeros(1, 3, 64, 64))
+        self.classifiers = nn.ModuleList(nn.Conv2d(y.shape[1], num_classes, 1) for y in self._features)
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        self._features.clear()
         logits = self.network(x)
-        if self.classifier is None:
-            return logits, None
-        return logits, resize(self.classifier(self._features), x.shape[-2:])
+        return logits, [classify(y) for classify, y in zip(self.classifiers, self._features, strict=True)]
 
     def _keep(self, _layer: nn.Module, _inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        self._features = output
+        self._features.append(output)

@@ -37,9 +37,9 @@ class Recipe:
         encoder_lr, head_lr: peak learning rates; poly decay with `poly_power` after `warmup_steps`.
         optimizer: "sgd" (Nesterov) or "adamw".
         momentum, weight_decay: of the optimizer; AdamW has no momentum of this kind.
-        aux_layer: a module of the network, for example "decoder.0", on whose output a throw-away 1x1 classifier learns
-            the same labels; "" for none. Long decoders learn faster with a short way from the loss to the encoder.
-        aux_weight: how much that second loss counts.
+        aux_layers: modules of the network, for example "decoder.0", on whose outputs throw-away 1x1 classifiers learn
+            the same labels. Long decoders learn faster with a short way from the loss to each step.
+        aux_weight: how much their mean loss counts beside the network's own.
         ema_decay: of the exponential moving average of the weights, which is what gets shipped.
         mixed_precision: "bf16" or "no".
         eval_every: score on `eval_images` images of the val list every so many steps; 0 never.
@@ -70,7 +70,7 @@ class Recipe:
     optimizer: str = "sgd"
     momentum: float = 0.9
     weight_decay: float = 1e-4
-    aux_layer: str = ""
+    aux_layers: list[str] = field(default_factory=list)
     aux_weight: float = 0.4
     ema_decay: float = 0.99
     mixed_precision: str = "bf16"
@@ -94,6 +94,8 @@ class Recipe:
                 raise ValueError(f"recipe key '{key}' must be at least {least}, got {getattr(self, key)}")
         if self.mixed_precision not in ("bf16", "no"):
             raise ValueError(f"recipe key 'mixed_precision' takes 'bf16' or 'no', got '{self.mixed_precision}'")
+        if self.optimizer not in ("sgd", "adamw"):
+            raise ValueError(f"recipe key 'optimizer' takes 'sgd' or 'adamw', got '{self.optimizer}'")
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "scale": list(self.scale)}  # as JSON gives it back
@@ -104,6 +106,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "int": int,
     "float": (int, float),
     "dict[str, Any]": dict,
+    "list[str]": list,
     "tuple[int, int]": tuple,
 }
 

@@ -14,6 +14,14 @@ from tqdm import tqdm
 
 from seg.classes import IGNORE_INDEX
 
+_OFFICIAL_SIZES = {"train": 1464, "trainaug": 10582, "val": 1449}
+
+
+def of_official(list_name: str, count: int) -> str:
+    """How many of a list's images there were, for a card: "1,100 of 1,449 images"; a list of one's own has no total."""
+    official = _OFFICIAL_SIZES.get(list_name)
+    return f"{count:,} of {official:,} images" if official else f"{count:,} images"
+
 
 @dataclass(frozen=True)
 class Pair:

@@ -28,10 +28,10 @@ from seg.transforms import Preprocess
 from train.augment import Augment
 from train.auxiliary import WithAuxiliary
 from train.config import Recipe
-from train.data import DrawnSamples, balanced_weights, classes_present, voc_pairs
+from train.data import DrawnSamples, balanced_weights, classes_present, of_official, voc_pairs
 from train.encoder import encoder_of, init_encoder, keep_depthwise_in_float32
 from train.evaluate import evaluate
-from train.losses import segmentation_loss
+from train.losses import auxiliary_loss, segmentation_loss
 
 
 @dataclass
@@ -131,13 +131,11 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCar
         with accelerator.autocast():
             logits, aux_logits = model(x.contiguous(memory_format=torch.channels_last))
         loss = segmentation_loss(logits, target)
-        if aux_logits is not None:
-            loss = loss + recipe.aux_weight * segmentation_loss(aux_logits, target)
         if not math.isfinite(loss.item()):
             rates = [group["lr"] for group in optimizer.param_groups]
             raise FloatingPointError(f"loss is {loss.item()} at step {run.step}, learning rates {rates}")
         optimizer.zero_grad()
-        accelerator.backward(loss)
+        accelerator.backward(loss + recipe.aux_weight * auxiliary_loss(aux_logits, target))
         optimizer.step()
         run.step += 1
         run.ema.update_parameters(run.model.network)
@@ -166,7 +164,7 @@ def _new_run(recipe: Recipe) -> Run:
     encoder_init = init_encoder(network, recipe.encoder_init, recipe.model_options.get("backbone", DEFAULT_BACKBONE))
     network = network.to(memory_format=torch.channels_last)
     ema = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
-    model = WithAuxiliary(network, layer=recipe.aux_layer, num_classes=len(VOC))
+    model = WithAuxiliary(network, layers=recipe.aux_layers, num_classes=len(VOC))
     return Run(model, ema, _make_optimizer(model, recipe), step=0, encoder_init=encoder_init)
 
 
@@ -179,11 +177,9 @@ def _make_optimizer(model: WithAuxiliary, recipe: Recipe) -> torch.optim.Optimiz
     ]
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.head_lr, weight_decay=recipe.weight_decay)
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            groups, lr=recipe.head_lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True
-        )
-    raise ValueError(f"unknown optimizer '{recipe.optimizer}'; known: sgd, adamw")
+    return torch.optim.SGD(
+        groups, lr=recipe.head_lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True
+    )
 
 
 def _set_learning_rates(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int) -> None:
@@ -195,7 +191,7 @@ def _set_learning_rates(optimizer: torch.optim.Optimizer, recipe: Recipe, step: 
 
 def _card(recipe: Recipe, run: Run, preprocess: Preprocess, *, images: int, command: str, commit: str) -> ModelCard:
     training: dict[str, Any] = {
-        "data": f"PASCAL VOC 2012 {recipe.train_list} (VOC and SBD labels), {images:,} of 10,582 images",
+        "data": f"PASCAL VOC 2012 {recipe.train_list} (VOC and SBD labels), {of_official(recipe.train_list, images)}",
         "recipe": recipe.to_dict(),
         "command": command,
         "commit": commit,
