@@ -204,7 +204,7 @@ def test_fcn_adds_the_scores_of_three_strides() -> None:
 
 def test_unet_goes_up_as_often_as_the_encoder_goes_down() -> None:
     model = build_model("unet", num_classes=2)
-    assert len(model.decoder) + 1 == len(model.encoder.strides) == 5  # the last step up is `refine`, at full size
+    assert len(model.decoder) + 1 == len(model.encoder.strides) == 5  # the last step up has no skip
     seen: list[tuple[torch.Size, torch.Size]] = []
     for up in model.decoder:
         up.register_forward_pre_hook(lambda _, inputs: seen.append((inputs[0].shape, inputs[1].shape)))

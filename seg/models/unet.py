@@ -43,7 +43,7 @@ class UNet(nn.Module):
         for skip, out in zip(reversed(skip_channels), up_channels, strict=True):
             self.decoder.append(Up(channels, skip, out))
             channels = out
-        self.refine = DoubleConv(channels, last_channels)
+        self.last = Up(channels, 0, last_channels)
         self.classifier = nn.Conv2d(last_channels, num_classes, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -51,27 +51,29 @@ class UNet(nn.Module):
         *skips, y = features  # the deepest map turns round and goes up
         for up, skip in zip(self.decoder, reversed(skips), strict=True):
             y = up(y, skip)
-        y = self.refine(resize(y, x.shape[-2:]))  # (N, 16, h, w)
+        y = self.last(y, x[:, :0])  # (N, 16, h, w)
         return self.classifier(y)  # (N, K, h, w)
 
 
 class Up(nn.Module):
-    """One step up the U: enlarge to the skip's size, concatenate, two convolutions.
+    """One step up the U: enlarge to the skip's size, concatenate, two convolutions; a shortcut around them.
 
-    Encoders such as EfficientNet hand out sums of residuals, ten times larger than what comes up from below. Joined as
-    they are, they drown it: after 300 steps of training the first step up named 73 % of the objects' pixels, the last
-    one 20 %. So the skip is normalised first.
+    Two things the paper's encoder did not need. The skip is normalised: EfficientNet hands out sums of residuals, ten
+    times larger than what comes up from below, and would drown it. And the shortcut adds what came from below to the
+    result (as ResUNet does, Zhang et al. 2018): without it every narrow step forgot classes that the step below it
+    knew, after 190 steps of training 54, 39, 28 and 23 % of the objects' pixels were named right on the way up.
     """
 
     def __init__(self, channels: int, skip_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm2d(skip_channels)
+        self.norm = nn.BatchNorm2d(skip_channels) if skip_channels else nn.Identity()
         self.conv = DoubleConv(channels + skip_channels, out_channels)
+        self.shortcut = nn.Conv2d(channels, out_channels, 1)
 
     def forward(self, y: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
-        y = resize(y, skip.shape[-2:])  # the paper crops the skip instead, because its convolutions do not pad
-        y = torch.cat([self.norm(skip), y], dim=1)  # (N, skip + channels, h, w)
-        return self.conv(y)
+        size = skip.shape[-2:]  # the paper crops the skip instead, because its convolutions do not pad
+        joined = torch.cat([self.norm(skip), resize(y, size)], dim=1)  # (N, skip + channels, h, w)
+        return self.conv(joined) + resize(self.shortcut(y), size)  # (N, out, h, w)
 
 
 class DoubleConv(nn.Sequential):

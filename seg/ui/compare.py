@@ -33,8 +33,7 @@ class CompareTab:
 
 def build(language: str) -> CompareTab:
     """Lay out the tab inside the surrounding gr.Tabs."""
-    # Rendered while hidden: a viewer that gets its language or value before it exists would lack its other properties.
-    with gr.Tab(say(language, "compare_tab"), id="compare", render_children=True) as tab:
+    with gr.Tab(say(language, "compare_tab"), id="compare") as tab:
         with gr.Row(elem_classes="seglab-actions"):
             what = gr.HTML(f"<p>{say(language, 'compare_what')}</p>", elem_classes="seglab-note")
             run = gr.Button(say(language, "compare"), variant="primary", scale=0, min_width=220)

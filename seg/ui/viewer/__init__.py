@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import gradio as gr
@@ -18,11 +19,19 @@ def make_viewer(*, elem_id: str, language: str) -> gr.HTML:
         value=None,
         html_template=(_HERE / "viewer.html").read_text("utf-8"),
         css_template=(_HERE / "viewer.css").read_text("utf-8"),
-        js_on_load=(_HERE / "viewer.js").read_text("utf-8"),
+        js_on_load=_script(),
         elem_id=elem_id,
         elem_classes="seglab-viewer",
         apply_default_css=False,
         lang=language,
-        text=VIEWER,
-        ramp=confidence_colours().tolist(),
     )
+
+
+def _script() -> str:
+    """viewer.js and the constants it reads.
+
+    They are no props: what changes in a tab that was never open reaches the browser as all its props, and the only ones.
+    """
+    constants = {"TEXT": VIEWER, "RAMP_COLOURS": confidence_colours().tolist()}
+    lines = [f"const {name} = {json.dumps(value, ensure_ascii=False)};" for name, value in constants.items()]
+    return "\n".join([*lines, (_HERE / "viewer.js").read_text("utf-8")])

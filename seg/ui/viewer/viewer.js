@@ -2,7 +2,8 @@
 // in `element`, `props` and `watch`. Everything after the value's arrival happens here, without asking the server.
 //
 // props.value  {id, photo, classes, networks, disagreement, expected} or null, made by seg/ui/payload.py
-// props.lang   "en" or "zh";  props.text  the words per language;  props.ramp  256 colours for confidence
+// props.lang   "en" or "zh"; both props may be missing at first
+// TEXT         the words per language;  RAMP_COLOURS  256 colours for confidence: put before this file by __init__.py
 //
 // Two layers of pictures: a canvas per pane shows, small typed arrays (ids, confidence) answer "what is here?".
 
@@ -14,8 +15,8 @@ let scene = null; // the decoded value: {value, width, height, photo, networks, 
 let arrival = 0; // counts values, so that a slow decode never overwrites a newer one
 
 const opaque = ([r, g, b]) => ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0; // one pixel is 0xAABBGGRR
-const RAMP = Uint32Array.from(props.ramp, opaque);
-const words = () => props.text[props.lang] || props.text.en;
+const RAMP = Uint32Array.from(RAMP_COLOURS, opaque);
+const words = () => TEXT[props.lang] || TEXT.en;
 const className = (id) => {
   const known = scene.value.classes[id];
   return known ? known[props.lang] || known.en : String(id);
