@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 import skimage
-from gradio.components.image import ImageData
+from gradio.data_classes import ImageData
 from gradio_client.utils import is_http_url_like
 from PIL import Image
 

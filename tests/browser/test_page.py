@@ -94,7 +94,7 @@ class Visitor:
 
     def shown(self, viewer: str = SEGMENT) -> str:
         """Which result the viewer has drawn; another one has another name, none has ""."""
-        return self.page.locator(f"{viewer} .viewer").get_attribute("data-shown") or ""
+        return str(self.page.evaluate("at => document.querySelector(at)?.dataset.shown || ''", f"{viewer} .viewer"))
 
     @contextmanager
     def new_result(self, viewer: str = SEGMENT) -> Iterator[None]:
@@ -103,7 +103,7 @@ class Visitor:
         yield
         self.page.wait_for_function(
             """([viewer, before]) => {
-                const shown = document.querySelector(viewer + " .viewer").dataset.shown;
+                const shown = document.querySelector(viewer + " .viewer")?.dataset.shown;
                 const whole = viewer !== "#compare-viewer" || document.querySelector(viewer + " .viewer-key");
                 return shown && shown !== before && whole;
             }""",

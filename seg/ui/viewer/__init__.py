@@ -30,7 +30,7 @@ def make_viewer(*, elem_id: str, language: str) -> gr.HTML:
 def _script() -> str:
     """viewer.js and the constants it reads.
 
-    They are no props: what changes in a tab that was never open reaches the browser as all its props, and the only ones.
+    They are no props: Gradio sends a tab that was never open only the props that changed, and forgets the others.
     """
     constants = {"TEXT": VIEWER, "RAMP_COLOURS": confidence_colours().tolist()}
     lines = [f"const {name} = {json.dumps(value, ensure_ascii=False)};" for name, value in constants.items()]
