@@ -1,5 +1,11 @@
-// Gradio refuses a file that is too large in English, and names the file. This has the page say it in its own language.
+// What Gradio leaves undone, run once when the page has loaded.
 () => {
+  // The examples are pictures without words: give each button its file's name for those who cannot see it.
+  for (const picture of document.querySelectorAll("#examples img")) {
+    picture.closest("button").ariaLabel = picture.src.replace(/.*\/|\.\w+$/g, "").replaceAll("_", " ");
+  }
+
+  // Gradio refuses a file that is too large in English, and names it. This has the page say it in its own language.
   const refuse = (event, files) => {
     const isPhoto = event.target instanceof Element && event.target.closest("#photo");
     if (!isPhoto || ![...(files || [])].some((file) => file.size > MAX_BYTES)) return;
