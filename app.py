@@ -34,7 +34,6 @@ def main() -> None:
         max_file_size=MAX_BYTES,
         theme=page.theme(),
         css=page.CSS,
-        js=page.JS,
         ssr_mode=False,
         enable_monitoring=False,
         run_history=False,

@@ -120,10 +120,11 @@ def build() -> gr.Blocks:
         spoken += [one.viewer, many.viewer, *(button for button, _ in one.downloads), many.download, foot, one.network]
         switch.change(speak, switch, spoken, **_LIGHT)
         page.load(_first_language, None, switch, **_LIGHT)
+        page.load(None, None, None, js=JS, api_visibility="private")
         one.tab.select(lambda: "segment", None, active, **_LIGHT)
         compare_shown = many.tab.select(lambda: "compare", None, active, **_LIGHT)
 
-        too_large.click(refuse_size, switch, None, **_LIGHT)
+        too_large.click(refuse_size, switch, None, show_progress="hidden", api_visibility="private")
 
         # Heavy events: a new photo, another network or a button asks the networks.
         one.run.click(segment.segment, [photo, one.network, switch], one.viewer, **_HEAVY)
