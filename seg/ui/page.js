@@ -1,9 +1,13 @@
 // What Gradio leaves undone, run once when the page has loaded.
 () => {
   // The examples are pictures without words: give each button its file's name for those who cannot see it.
-  for (const picture of document.querySelectorAll("#examples img")) {
-    picture.closest("button").ariaLabel = picture.src.replace(/.*\/|\.\w+$/g, "").replaceAll("_", " ");
-  }
+  const nameExamples = () => {
+    for (const picture of document.querySelectorAll("#examples button:not([aria-label]) img")) {
+      picture.closest("button").ariaLabel = picture.src.replace(/.*\/|\.\w+$/g, "").replaceAll("_", " ");
+    }
+  };
+  new MutationObserver(nameExamples).observe(document.body, { childList: true, subtree: true }); // they come later
+  nameExamples();
 
   // Gradio refuses a file that is too large in English, and names it. This has the page say it in its own language.
   const refuse = (event, files) => {
