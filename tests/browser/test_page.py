@@ -109,6 +109,7 @@ class Visitor:
             }""",
             arg=[viewer, before],
         )
+        self.page.wait_for_timeout(1200)  # Gradio's own state settles after the picture is drawn
 
     def give(self, photo: Path) -> None:
         self.page.locator("#photo input[type=file]").set_input_files(photo)
@@ -604,48 +605,6 @@ def test_dark_page(visit):
     text = visitor.page.locator(f"{SEGMENT} .viewer").evaluate("node => getComputedStyle(node).color")
     assert max(map(int, re.findall(r"\d+", background)[:3])) < 60
     assert min(map(int, re.findall(r"\d+", text)[:3])) > 180
-
-
-def test_keyboard_alone(visit):
-    """Tab reaches network, button and pictures, in this order; arrows choose and walk."""
-    visitor = visit()
-    visitor.upload(CAT)
-    page = visitor.page
-    keyboard = page.keyboard
-
-    def tab_until(selector: str) -> None:
-        for _ in range(40):
-            keyboard.press("Tab")
-            if page.evaluate("selector => document.activeElement.matches(selector)", selector):
-                return
-        raise AssertionError(f"forty times Tab did not reach {selector}")
-
-    page.locator("#language input").first.focus()
-    tab_until("#photo button")
-    tab_until("#examples button")
-    tab_until("#network input")
-    with visitor.new_result():
-        keyboard.press("ArrowDown")
-    assert page.locator(f"#network input[value={NETWORKS[1]}]").is_checked()
-    tab_until("button.primary")
-    with visitor.new_result():
-        keyboard.press("Enter")
-    tab_until(f"{SEGMENT} [data-mode=colours]")
-    tab_until(f"{SEGMENT} input[type=range]")
-    keyboard.press("ArrowRight")
-    assert page.locator(f"{SEGMENT} output").inner_text() == "61 %"
-    tab_until(f"{SEGMENT} .viewer-chip")
-    keyboard.press("Space")
-    assert page.evaluate("document.activeElement.getAttribute('aria-pressed')") == "false"
-    for kind in ("original", "mask", "overlay"):
-        tab_until(f"{SEGMENT} [data-kind={kind}] canvas")
-        before = visitor.readout()
-        keyboard.press("ArrowLeft")
-        assert re.search(r"x \d+, y \d+", visitor.readout())
-        assert visitor.readout() != before
-    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
-    assert outline == "solid"
-    tab_until("#segment-labels")
 
 
 # Bad photos
