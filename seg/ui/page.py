@@ -85,7 +85,7 @@ def build() -> gr.Blocks:
                 invitation = gr.HTML(_paragraph(language, "examples"), elem_classes="seglab-note")
                 gr.Examples(EXAMPLES, photo, elem_id="examples").dataset.show_label = False
                 note = gr.HTML(_note(language), elem_classes="seglab-note")
-            with gr.Column(scale=3, min_width=320), gr.Tabs(selected="segment"):
+            with gr.Column(scale=3, min_width=560), gr.Tabs(selected="segment"):
                 one = segment.build(language)
                 many = compare.build(language)
         foot = gr.HTML(_foot(language), elem_classes="seglab-foot")

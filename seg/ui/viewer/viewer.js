@@ -325,9 +325,9 @@ function agreement(code) {
 
 function nameAll() {
   const t = words();
+  root.lang = props.lang === "zh" ? "zh-CN" : "en";
   part("empty").textContent = t.empty;
   if (!scene) return;
-  root.lang = props.lang === "zh" ? "zh-CN" : "en";
   part("opacity").firstElementChild.textContent = t.opacity;
   for (const pane of scene.panes) {
     pane.caption.textContent = t[pane.kind];
