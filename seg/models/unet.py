@@ -28,7 +28,7 @@ class UNet(nn.Module):
         *,
         num_classes: int,
         backbone: str = DEFAULT_BACKBONE,
-        decoder_channels: Sequence[int] = (128, 64, 48, 32, 16),
+        decoder_channels: Sequence[int] = (256, 128, 64, 32, 16),
     ) -> None:
         super().__init__()
         self.encoder = Backbone(backbone)
@@ -56,24 +56,26 @@ class UNet(nn.Module):
 
 
 class Up(nn.Module):
-    """One step up the U: enlarge to the skip's size, concatenate, two convolutions; a shortcut around them.
+    """One step up the U: halve the channels, double the size, concatenate the skip, two convolutions.
 
-    Two things are newer than the paper. The skip is normalised: EfficientNet hands out sums of residuals, with about
-    ten times the spread of what comes up from below. And a shortcut adds what came from below to the result, as ResUNet
-    does (Zhang et al. 2018). Without it the narrow steps learned slowly to pass on what the step below them knew: after
-    187 training steps the classifiers on the way up named 54, 39, 29 and 23 % of the objects' pixels right.
+    Three things are newer than the paper. Halving is a 1x1 convolution before the enlarging, instead of a 2x2 one after
+    it: the same wish, a quarter of the work. The skip is normalised: EfficientNet hands out sums of residuals, with
+    about ten times the spread of what comes up from below. And what came from below is added to the result, as ResUNet
+    does (Zhang et al. 2018). Without such a shortcut the narrow steps learned slowly to pass on what the step below
+    them knew: after 187 training steps the classifiers on the way up named 54, 39, 29 and 23 % of the objects' pixels
+    right.
     """
 
     def __init__(self, channels: int, skip_channels: int, out_channels: int) -> None:
         super().__init__()
+        self.halve = nn.Conv2d(channels, out_channels, 1)
         self.norm = nn.BatchNorm2d(skip_channels) if skip_channels else nn.Identity()
-        self.conv = DoubleConv(channels + skip_channels, out_channels)
-        self.shortcut = nn.Conv2d(channels, out_channels, 1)
+        self.conv = DoubleConv(out_channels + skip_channels, out_channels)
 
     def forward(self, y: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
-        size = skip.shape[-2:]  # the paper crops the skip instead, because its convolutions do not pad
-        joined = torch.cat([self.norm(skip), resize(y, size)], dim=1)  # (N, skip + channels, h, w)
-        return self.conv(joined) + resize(self.shortcut(y), size)  # (N, out, h, w)
+        # The paper crops the skip instead of enlarging to its size, because its convolutions do not pad.
+        y = resize(self.halve(y), skip.shape[-2:])  # (N, out, h, w)
+        return y + self.conv(torch.cat([self.norm(skip), y], dim=1))  # (N, out, h, w)
 
 
 class DoubleConv(nn.Sequential):
@@ -95,7 +97,7 @@ def unet(
     *,
     num_classes: int,
     backbone: str = DEFAULT_BACKBONE,
-    decoder_channels: Sequence[int] = (128, 64, 48, 32, 16),
+    decoder_channels: Sequence[int] = (256, 128, 64, 32, 16),
 ) -> UNet:
     """U-Net: encoder features of every scale concatenated on the way up."""
     return UNet(num_classes=num_classes, backbone=backbone, decoder_channels=decoder_channels)
