@@ -79,8 +79,8 @@ class Recipe:
     save_minutes: float = 3.0
     workers: int = 2
     seed: int = 0
-    short_side: int = 352
-    long_side: int = 640
+    short_side: int = 288
+    long_side: int = 512
 
     def __post_init__(self) -> None:
         for f in fields(self):
