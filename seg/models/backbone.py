@@ -31,7 +31,10 @@ class Backbone(nn.Module):
             close = ", ".join(difflib.get_close_matches(name, timm.list_models())) or DEFAULT_BACKBONE
             raise ValueError(f"unknown backbone '{name}'; timm.list_models() names them, for example: {close}")
         try:
-            self.net = timm.create_model(name, features_only=True, pretrained=False, output_stride=output_stride)
+            if name.startswith("vgg"):  # timm dilates every family but this one
+                self.net = _dilate_vgg(timm.create_model(name, features_only=True, pretrained=False), output_stride)
+            else:
+                self.net = timm.create_model(name, features_only=True, pretrained=False, output_stride=output_stride)
         except (RuntimeError, TypeError, AttributeError, NotImplementedError, AssertionError) as error:
             raise ValueError(
                 f"backbone '{name}' cannot serve as an encoder at output stride {output_stride}: {error}; "
@@ -39,7 +42,7 @@ class Backbone(nn.Module):
             ) from error
         info: Any = self.net.feature_info
         self.channels: list[int] = info.channels()
-        self.strides: list[int] = info.reduction()
+        self.strides: list[int] = [min(stride, output_stride) for stride in info.reduction()]
 
     def at_stride(self, stride: int) -> int:
         """Index of the deepest map with this stride."""
@@ -49,6 +52,24 @@ class Backbone(nn.Module):
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         return self.net(x)
+
+
+def _dilate_vgg(net: nn.Module, output_stride: int) -> nn.Module:
+    """What DeepLab v1 does to VGG16 (section 3.1): later pools stop shrinking, and the kernels after them spread.
+
+    No weight changes its shape, so ImageNet weights still fit.
+    """
+    stride = dilation = 1
+    for layer in net.modules():
+        if isinstance(layer, nn.MaxPool2d):
+            if stride >= output_stride:
+                layer.kernel_size, layer.stride, layer.padding = 3, 1, 1  # as the paper's pool4 and pool5
+                dilation *= 2
+            else:
+                stride *= 2
+        elif isinstance(layer, nn.Conv2d):
+            layer.dilation = layer.padding = (dilation, dilation)
+    return net
 
 
 def resize(x: torch.Tensor, size: tuple[int, int] | torch.Size) -> torch.Tensor:

@@ -19,14 +19,17 @@ from seg.models.backbone import DEFAULT_BACKBONE, Backbone
 
 
 class FCN(nn.Module):
-    """FCN-8s on a timm encoder.
+    """FCN-32s, FCN-16s or FCN-8s on a timm encoder: the name tells the finest stride whose scores are added.
 
     The paper's VGG16 ends in fc6 and fc7, turned into convolutions; here they are a 3x3 and a 1x1 convolution on the
     encoder's stride-32 features, with dropout as in the paper.
     """
 
-    def __init__(self, *, num_classes: int, backbone: str = DEFAULT_BACKBONE, fc_channels: int = 512) -> None:
+    def __init__(
+        self, *, num_classes: int, finest_stride: int, backbone: str = DEFAULT_BACKBONE, fc_channels: int = 512
+    ) -> None:
         super().__init__()
+        self.finest_stride = finest_stride
         self.backbone = Backbone(backbone)
         self.at = [self.backbone.at_stride(stride) for stride in (8, 16, 32)]
         channels8, channels16, channels32 = (self.backbone.channels[i] for i in self.at)
@@ -42,11 +45,16 @@ class FCN(nn.Module):
             nn.Dropout2d(0.1),
         )
         self.score32 = nn.Conv2d(fc_channels, num_classes, 1)
-        self.score16 = nn.Conv2d(channels16, num_classes, 1)
-        self.score8 = nn.Conv2d(channels8, num_classes, 1)
-
+        if finest_stride == 32:
+            self.up32to1 = BilinearUpsample(num_classes, factor=32)
+            return
         self.up32to16 = BilinearUpsample(num_classes, factor=2)
+        self.score16 = nn.Conv2d(channels16, num_classes, 1)
+        if finest_stride == 16:
+            self.up16to1 = BilinearUpsample(num_classes, factor=16)
+            return
         self.up16to8 = BilinearUpsample(num_classes, factor=2)
+        self.score8 = nn.Conv2d(channels8, num_classes, 1)
         self.up8to1 = BilinearUpsample(num_classes, factor=8)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -54,10 +62,15 @@ class FCN(nn.Module):
         stride8, stride16, stride32 = (features[i] for i in self.at)
 
         score = self.score32(self.fc(stride32))  # (N, K, h/32, w/32)
+        if self.finest_stride == 32:
+            return crop(self.up32to1(score), like=x)  # (N, K, h, w)
+
         score = fuse(self.up32to16(score), self.score16(stride16))  # (N, K, h/16, w/16)
+        if self.finest_stride == 16:
+            return crop(self.up16to1(score), like=x)  # (N, K, h, w)
+
         score = fuse(self.up16to8(score), self.score8(stride8))  # (N, K, h/8, w/8)
-        score = self.up8to1(score)  # (N, K, >=h, >=w)
-        return crop(score, like=x)  # (N, K, h, w)
+        return crop(self.up8to1(score), like=x)  # (N, K, h, w)
 
 
 class BilinearUpsample(nn.ConvTranspose2d):
@@ -103,6 +116,18 @@ def crop(score: torch.Tensor, *, like: torch.Tensor) -> torch.Tensor:
 
 
 @register
+def fcn32s(*, num_classes: int, backbone: str = DEFAULT_BACKBONE, fc_channels: int = 512) -> FCN:
+    """FCN-32s: scores of stride 32, upsampled 32 times."""
+    return FCN(num_classes=num_classes, finest_stride=32, backbone=backbone, fc_channels=fc_channels)
+
+
+@register
+def fcn16s(*, num_classes: int, backbone: str = DEFAULT_BACKBONE, fc_channels: int = 512) -> FCN:
+    """FCN-16s: scores of strides 32 and 16 added, then upsampled 16 times."""
+    return FCN(num_classes=num_classes, finest_stride=16, backbone=backbone, fc_channels=fc_channels)
+
+
+@register
 def fcn8s(*, num_classes: int, backbone: str = DEFAULT_BACKBONE, fc_channels: int = 512) -> FCN:
     """FCN-8s: scores of strides 32, 16 and 8 added, then upsampled 8 times."""
-    return FCN(num_classes=num_classes, backbone=backbone, fc_channels=fc_channels)
+    return FCN(num_classes=num_classes, finest_stride=8, backbone=backbone, fc_channels=fc_channels)
