@@ -17,12 +17,17 @@ from seg.models.folding import fold_batchnorm
 
 SIZES = [(32, 32), (33, 47), (64, 96), (65, 129)]
 networks = pytest.mark.parametrize("name", list_models())
-on_timm_encoders = pytest.mark.parametrize("name", [name for name in list_models() if name != "unet_classic"])
+without_timm = {"unet_classic", "torchvision_reference"}
+on_timm_encoders = pytest.mark.parametrize("name", [name for name in list_models() if name not in without_timm])
 
 
-def build_tiny(name: str, **options: Any) -> nn.Module:
-    small = {"base_channels": 4} if name == "unet_classic" else {"backbone": TINY_BACKBONE}
-    return build_model(name, num_classes=4, **small, **options)
+def build_tiny(name: str) -> nn.Module:
+    options: dict[str, Any] = {"backbone": TINY_BACKBONE}
+    if name == "unet_classic":
+        options = {"base_channels": 4}
+    elif name == "torchvision_reference":
+        options = {"arch": "lraspp_mobilenet_v3_large"}
+    return build_model(name, num_classes=4, **options)
 
 
 def test_the_papers_networks_are_registered() -> None:
@@ -46,7 +51,7 @@ def test_other_encoders_work(name: str, backbone: str) -> None:
         assert model(torch.zeros(1, 3, 65, 97)).shape == (1, 3, 65, 97)
 
 
-@pytest.mark.parametrize("name", [n for n in list_models() if not n.startswith("unet")])
+@pytest.mark.parametrize("name", [name for name in list_models() if name.startswith(("fcn", "deeplab"))])
 def test_encoders_that_round_odd_sizes_down_work(name: str) -> None:
     model = build_model(name, num_classes=3, backbone="test_convnext").eval()  # patch embeddings drop odd rows
     with torch.inference_mode():

@@ -16,6 +16,7 @@ from train.config import Recipe, load_recipe
 from train.data import of_official, voc_pairs
 from train.evaluate import evaluate, metrics_dict
 from train.loop import fit, git_commit
+from train.reference import import_torchvision
 
 
 def main() -> None:
@@ -44,6 +45,12 @@ def main() -> None:
         "--check", action="store_true", help="with --readme: only fail if its table is out of date"
     )
     card_parser.set_defaults(command=_card)
+
+    reference_parser = commands.add_parser("reference", help="fetch a network that torchvision trained")
+    reference_parser.add_argument("arch", help="a segmentation network of torchvision, for example fcn_resnet50")
+    reference_parser.add_argument("--file", type=Path, help="its .pth file, if fetched by hand; else it is downloaded")
+    reference_parser.add_argument("--out", type=Path, default=Path("runs/torchvision"), help="folder of the checkpoint")
+    reference_parser.set_defaults(command=_reference)
 
     arguments = parser.parse_args()
     try:
@@ -92,6 +99,13 @@ def _card(arguments: argparse.Namespace) -> None:
         raise ValueError(f"{arguments.readme} is out of date; run `python -m train card --readme {arguments.readme}`")
     if not arguments.check:
         arguments.readme.write_text(wanted, "utf-8")
+
+
+def _reference(arguments: argparse.Namespace) -> None:
+    card = import_torchvision(arguments.arch, arguments.out, file=arguments.file)
+    print(
+        f"wrote {arguments.out / card.name}.json; SEGLAB_CHECKPOINTS={arguments.out} makes page and commands offer it"
+    )
 
 
 if __name__ == "__main__":
