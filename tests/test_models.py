@@ -215,6 +215,19 @@ def test_fcn_adds_the_scores_of_its_strides(name: str, scores: list[float]) -> N
     torch.testing.assert_close(centre, torch.tensor(scores))
 
 
+def test_a_grown_fcn_begins_with_what_the_coarser_one_knew() -> None:
+    torch.manual_seed(0)
+    coarse = randomise_batchnorm(build_model("fcn32s", num_classes=4, backbone=TINY_BACKBONE)).eval()
+    fine = build_model("fcn8s", num_classes=4, backbone=TINY_BACKBONE).eval()
+    fine.load_state_dict(coarse.state_dict(), strict=False)
+    x = torch.randn(1, 3, 256, 256)
+    with torch.inference_mode():
+        expected, found = coarse(x), fine(x)
+    inside = (..., slice(64, -64), slice(64, -64))  # near the border each upsampling fades to zero in its own way
+    expected, found = expected[inside], found[inside]
+    assert (found - expected).square().mean() < 0.1 * expected.var(dim=(2, 3)).mean()  # 2x2x8 smooths more than 32x
+
+
 # U-Net: concatenation at every scale
 
 

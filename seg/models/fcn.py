@@ -49,12 +49,12 @@ class FCN(nn.Module):
             self.up32to1 = BilinearUpsample(num_classes, factor=32)
             return
         self.up32to16 = BilinearUpsample(num_classes, factor=2)
-        self.score16 = nn.Conv2d(channels16, num_classes, 1)
+        self.score16 = zeroed(nn.Conv2d(channels16, num_classes, 1))
         if finest_stride == 16:
             self.up16to1 = BilinearUpsample(num_classes, factor=16)
             return
         self.up16to8 = BilinearUpsample(num_classes, factor=2)
-        self.score8 = nn.Conv2d(channels8, num_classes, 1)
+        self.score8 = zeroed(nn.Conv2d(channels8, num_classes, 1))
         self.up8to1 = BilinearUpsample(num_classes, factor=8)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -71,6 +71,14 @@ class FCN(nn.Module):
 
         score = fuse(self.up16to8(score), self.score8(stride8))  # (N, K, h/8, w/8)
         return crop(self.up8to1(score), like=x)  # (N, K, h, w)
+
+
+def zeroed(conv: nn.Conv2d) -> nn.Conv2d:
+    """A skip starts silent, so that a network grown from a coarser one begins with what that one knew (section 4.2)."""
+    nn.init.zeros_(conv.weight)
+    assert conv.bias is not None
+    nn.init.zeros_(conv.bias)
+    return conv
 
 
 class BilinearUpsample(nn.ConvTranspose2d):
