@@ -35,7 +35,7 @@ from train.optimise import schedule_factor, set_learning_rates
 from train.state import Stopped, new_run
 
 ROOT = Path(__file__).resolve().parent.parent
-SEVERAL_STEPS = {"save_minutes": 0.0, "schedule": "onecycle", "aux_layers": ["fc"], "eval_every": 2, "eval_images": 2}
+SEVERAL_STEPS = {"save_minutes": 0.0, "schedule": "onecycle", "aux_layers": ["fc"], "eval_every": 3, "eval_images": 1}
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
@@ -219,19 +219,21 @@ def quiet() -> dict[str, str]:
 
 def test_killed_by_the_system_in_the_middle(recipe: Recipe, tmp_path: Path) -> None:
     """kill -9 leaves no time for anything; workers read the pictures, as in a real run."""
-    recipe = replace(recipe, steps=30, workers=1, **SEVERAL_STEPS)
+    recipe = replace(recipe, steps=16, workers=1, **{**SEVERAL_STEPS, "eval_every": 8})
     file = tmp_path / "recipe.toml"
     file.write_text(recipe.to_toml(), "utf-8")
     run = tmp_path / "killed"
-    with subprocess.Popen(cli("fit", file, "--run", run), cwd=ROOT, env=quiet(), stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        cli("fit", file, "--folder", run), cwd=ROOT, env=quiet(), stderr=subprocess.DEVNULL
+    ) as process:
         deadline = time.monotonic() + 120
-        while not any(row.step >= 6 for row in read_log(run / "log.csv")):
+        while not any(row.step == 8 for row in read_log(run / "log.csv")):
             assert process.poll() is None, "it ended before it could be killed"
             assert time.monotonic() < deadline
             time.sleep(0.02)
         process.kill()
     step = torch.load(run / "state.pt", weights_only=True)["step"]
-    assert 5 <= step < 30
+    assert 7 <= step < 16
     fit(recipe, run, resume=True, command="")
     fit(recipe, tmp_path / "whole", resume=False, command="")
     assert_same_run(tmp_path / "whole", run)
@@ -239,7 +241,7 @@ def test_killed_by_the_system_in_the_middle(recipe: Recipe, tmp_path: Path) -> N
 
 def test_a_run_is_not_overwritten(recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "state.pt").touch()
-    with pytest.raises(FileExistsError, match="holds a run; go on with --resume, or choose another --run folder"):
+    with pytest.raises(FileExistsError, match="holds a run; go on with --resume, or choose another --folder"):
         fit(recipe, tmp_path, resume=False, command="")
 
 
@@ -298,11 +300,11 @@ main()
 def test_two_processes_learn_what_one_learns(recipe: Recipe, tmp_path: Path) -> None:
     recipe = replace(
         recipe, model="plain", model_options={"backbone": "test_efficientnet_ln"}, aux_layers=["score"],
-        batch_size=4, steps=4, eval_every=1, eval_images=1, clip_norm=5.0,
+        batch_size=4, steps=4, eval_every=2, eval_images=1, clip_norm=5.0,
     )  # fmt: skip
     (tmp_path / "recipe.toml").write_text(recipe.to_toml(), "utf-8")
     (tmp_path / "go.py").write_text(TWO_PROCESSES, "utf-8")
-    arguments = ["fit", str(tmp_path / "recipe.toml"), "--run"]
+    arguments = ["fit", str(tmp_path / "recipe.toml"), "--folder"]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     for command, run in (([sys.executable], "one"), (torchrun, "two")):
         done = subprocess.run(
@@ -311,7 +313,7 @@ def test_two_processes_learn_what_one_learns(recipe: Recipe, tmp_path: Path) -> 
         assert done.returncode == 0, done.stderr[-2000:]
         assert done.stdout.count("wrote ") == 1
     one, two = (log_without_times(tmp_path / run) for run in ("one", "two"))
-    assert [row.step for row in two] == [1, 2, 3, 4]
+    assert [row.step for row in two] == [2, 4]
     assert [row.loss for row in two] == pytest.approx([row.loss for row in one], rel=1e-5)
     assert_same_run(tmp_path / "one", tmp_path / "two")
     environments = [tomllib.loads((tmp_path / run / "sessions.toml").read_text("utf-8")) for run in ("one", "two")]

@@ -29,7 +29,9 @@ def main() -> None:
     fit_parser = commands.add_parser("fit", help="train a recipe")
     fit_parser.add_argument("recipe", type=Path, help="a TOML file, for example train/recipes/fcn8s.toml")
     fit_parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe")
-    fit_parser.add_argument("--run", type=Path, help="folder for state, log and checkpoint (default runs/NAME)")
+    fit_parser.add_argument(  # torchrun takes --run for a short form of its own --run-path, so --folder
+        "--folder", "--run", type=Path, help="where state, log and checkpoint go (default runs/NAME)"
+    )
     fit_parser.add_argument("--resume", action="store_true", help="go on where the run in that folder stopped")
     fit_parser.set_defaults(command=_fit)
 
@@ -63,7 +65,7 @@ def main() -> None:
 
 def _fit(arguments: argparse.Namespace) -> None:
     recipe = load_recipe(arguments.recipe, arguments.set)
-    folder = arguments.run or Path("runs") / recipe.name
+    folder = arguments.folder or Path("runs") / recipe.name
     command = f"{_launcher()} {shlex.join(sys.argv[1:])}"
     card = fit(recipe, folder, resume=arguments.resume, command=command)
     if card is None:  # one of several processes; the main one tells

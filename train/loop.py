@@ -58,7 +58,7 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCar
     state_file = folder / "state.pt"
     saved = state_file.exists()
     if saved and not resume:
-        raise FileExistsError(f"{folder} holds a run; go on with --resume, or choose another --run folder")
+        raise FileExistsError(f"{folder} holds a run; go on with --resume, or choose another --folder")
 
     precision = resolve_precision(recipe.mixed_precision)
     accelerator = _accelerator(precision)
@@ -115,7 +115,7 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCar
         )  # fmt: skip
         model.train()
         for x, target in progress:
-            loss, stop = _step(recipe, run, model, accelerator, x, target, stop=bool(signals.received))
+            loss, stop = _step(recipe, run, model, accelerator, x, target, signals)
             if recorder:
                 recorder.after_step(loss, progress)
             if is_scored(recipe, run.step):
@@ -174,8 +174,7 @@ def _step(
     accelerator: Accelerator,
     x: torch.Tensor,
     target: torch.Tensor,
-    *,
-    stop: bool,
+    signals: StopSignals,
 ) -> tuple[float, bool]:
     """One optimizer step; returns the network's own loss, and whether any process wishes to stop."""
     set_learning_rates(run.optimizer, recipe, run.step)
@@ -189,7 +188,7 @@ def _step(
 
     # A mean over the labelled pixels of all processes. Gradients are averaged over the processes, so each sum is
     # divided by the number of labelled pixels in an average process.
-    told = torch.cat([labelled, labelled.new_tensor([stop])])
+    told = torch.cat([labelled, labelled.new_tensor([bool(signals.received)])])
     *counts, stops = accelerator.reduce(told, reduction="sum").unbind()
     losses = sums * accelerator.num_processes / torch.stack(counts).clamp(min=1)  # own, auxiliary ones
     loss = accelerator.reduce(losses[0].detach(), reduction="mean").item()

@@ -115,8 +115,7 @@ def _check_same_recipe(path: Path, *, before: dict[str, Any], now: dict[str, Any
     if changed:
         told = "; ".join(f"{key} was {before[key]!r}, now {now[key]!r}" for key in changed)
         raise ValueError(
-            f"{path} was saved under another recipe: {told}. "
-            "Resume with the old values, or train in another --run folder"
+            f"{path} was saved under another recipe: {told}. Resume with the old values, or train in another --folder"
         )
 
 
