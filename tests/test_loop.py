@@ -226,7 +226,7 @@ def test_killed_by_the_system_in_the_middle(recipe: Recipe, tmp_path: Path) -> N
     with subprocess.Popen(
         cli("fit", file, "--folder", run), cwd=ROOT, env=quiet(), stderr=subprocess.DEVNULL
     ) as process:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not any(row.step == 8 for row in read_log(run / "log.csv")):
             assert process.poll() is None, "it ended before it could be killed"
             assert time.monotonic() < deadline
@@ -308,7 +308,7 @@ def test_two_processes_learn_what_one_learns(recipe: Recipe, tmp_path: Path) -> 
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     for command, run in (([sys.executable], "one"), (torchrun, "two")):
         done = subprocess.run(
-            [*command, "go.py", *arguments, run], cwd=tmp_path, env=quiet(), capture_output=True, text=True, timeout=240
+            [*command, "go.py", *arguments, run], cwd=tmp_path, env=quiet(), capture_output=True, text=True, timeout=600
         )
         assert done.returncode == 0, done.stderr[-2000:]
         assert done.stdout.count("wrote ") == 1
