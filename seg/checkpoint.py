@@ -122,7 +122,6 @@ def save_checkpoint(model: nn.Module, card: ModelCard, folder: Path) -> ModelCar
     weights = folder / f"{card.name}.safetensors"
     part = weights.with_suffix(".part")
     part.write_bytes(data)
-    part.replace(weights)
     facts = {
         "file": weights.name,
         "sha256": hashlib.sha256(data).hexdigest(),
@@ -135,6 +134,7 @@ def save_checkpoint(model: nn.Module, card: ModelCard, folder: Path) -> ModelCar
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         macs=count_macs(model, card.macs_input),
     )
+    part.replace(weights)  # at the last moment: until the card follows, the old one names other weights
     save_card(card, folder / f"{card.name}.json")
     return card
 

@@ -14,14 +14,15 @@ import pytest
 import skimage
 import torch
 from page_server import page_server  # noqa: F401, a fixture
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import nn
 
 from seg.card import ModelCard
 from seg.checkpoint import save_checkpoint
-from seg.classes import VOC
+from seg.classes import IGNORE_INDEX, VOC
 from seg.models import build_model
 from seg.transforms import Preprocess
+from train.config import Recipe
 
 torch.set_num_threads(1)
 
@@ -92,3 +93,35 @@ def photo() -> Image.Image:
     """A photograph of a cat, 225 x 150 pixels."""
     with Image.open(packaged_photo("chelsea.png")) as image:
         return image.convert("RGB").resize((225, 150))
+
+
+@pytest.fixture(scope="session")
+def voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A VOC2012 folder: grey pictures of 90 x 70 pixels, each with a rectangle in the colour of its class."""
+    root = tmp_path_factory.mktemp("data") / "VOC2012"
+    all_names = [f"picture{i}" for i in range(6)]
+    for folder in ("JPEGImages", "SegmentationClassAug", "ImageSets/Segmentation"):
+        (root / folder).mkdir(parents=True)
+    for i, name in enumerate(all_names):
+        class_id = 1 + i % 3
+        image, label = Image.new("RGB", (90, 70), (90, 90, 90)), Image.new("P", (90, 70))
+        label.putpalette(VOC.colormap.tobytes())
+        box = (10 + 4 * i, 8, 50 + 4 * i, 55)
+        ImageDraw.Draw(image).rectangle(box, fill=VOC.colours[class_id])
+        ImageDraw.Draw(label).rectangle(box, fill=class_id, outline=IGNORE_INDEX)
+        image.save(root / "JPEGImages" / f"{name}.jpg", quality=95)
+        label.save(root / "SegmentationClassAug" / f"{name}.png")
+    for list_name, names in (("trainaug", all_names[:4]), ("val", all_names[4:])):
+        (root / "ImageSets" / "Segmentation" / f"{list_name}.txt").write_text("\n".join(names) + "\n")
+    return root
+
+
+@pytest.fixture
+def recipe(voc: Path) -> Recipe:
+    """Six steps of a network of 0.1 million parameters on `voc`."""
+    return Recipe(
+        name="tiny", title="Tiny FCN", model="fcn8s",
+        model_options={"backbone": TINY_BACKBONE, "fc_channels": 16},
+        encoder_init="none", data=str(voc), crop_size=64, scale=(48, 96), batch_size=2, steps=6, warmup_steps=1,
+        encoder_lr=1e-2, head_lr=1e-2, mixed_precision="no", eval_every=0, workers=0, short_side=64, long_side=96,
+    )  # fmt: skip

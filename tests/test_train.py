@@ -1,20 +1,16 @@
-"""The trainer on six drawn pictures: recipes, data, augmentation, and a run that survives being killed."""
+"""The trainer on six drawn pictures: recipes, data, augmentation, loss and scores. Runs are in test_loop.py."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
 from conftest import TINY_BACKBONE, tiny_card, tiny_model
-from PIL import Image, ImageDraw
+from PIL import Image
 
-import train.loop
 from seg.checkpoint import load_checkpoint
 from seg.classes import IGNORE_INDEX, VOC
 from seg.models import build_model
@@ -25,41 +21,7 @@ from train.config import Recipe, load_recipe
 from train.data import DrawnSamples, Pair, balanced_weights, classes_present, voc_pairs
 from train.encoder import encoder_of, init_encoder, keep_depthwise_in_float32
 from train.evaluate import evaluate, metrics_dict
-from train.loop import fit
 from train.losses import segmentation_loss
-
-NAMES = [f"picture{i}" for i in range(6)]
-
-
-@pytest.fixture(scope="module")
-def voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A VOC2012 folder: grey pictures of 90 x 70 pixels, each with a rectangle in the colour of its class."""
-    root = tmp_path_factory.mktemp("data") / "VOC2012"
-    for folder in ("JPEGImages", "SegmentationClassAug", "ImageSets/Segmentation"):
-        (root / folder).mkdir(parents=True)
-    for i, name in enumerate(NAMES):
-        class_id = 1 + i % 3
-        image, label = Image.new("RGB", (90, 70), (90, 90, 90)), Image.new("P", (90, 70))
-        label.putpalette(VOC.colormap.tobytes())
-        box = (10 + 4 * i, 8, 50 + 4 * i, 55)
-        ImageDraw.Draw(image).rectangle(box, fill=VOC.colours[class_id])
-        ImageDraw.Draw(label).rectangle(box, fill=class_id, outline=IGNORE_INDEX)
-        image.save(root / "JPEGImages" / f"{name}.jpg", quality=95)
-        label.save(root / "SegmentationClassAug" / f"{name}.png")
-    for list_name, names in (("trainaug", NAMES[:4]), ("val", NAMES[4:])):
-        (root / "ImageSets" / "Segmentation" / f"{list_name}.txt").write_text("\n".join(names) + "\n")
-    return root
-
-
-@pytest.fixture
-def recipe(voc: Path) -> Recipe:
-    return Recipe(
-        name="tiny", title="Tiny FCN", model="fcn8s",
-        model_options={"backbone": TINY_BACKBONE, "fc_channels": 16},
-        encoder_init="none", data=str(voc), crop_size=64, scale=(48, 96), batch_size=2, steps=6, warmup_steps=1,
-        encoder_lr=1e-2, head_lr=1e-2, mixed_precision="no", eval_every=0, workers=0, short_side=64, long_side=96,
-    )  # fmt: skip
-
 
 # Recipes
 
@@ -101,7 +63,10 @@ def test_overrides_are_toml_or_a_bare_word(tmp_path: Path) -> None:
     (GOOD, "crop_size=8", "recipe key 'crop_size' must be at least 32"),
     (GOOD, "scale=[200, 100]", "two short sides, 32 <= low < high"),
     (GOOD, "scale=200", "recipe key 'scale' takes"),
-    (GOOD, "mixed_precision=fp8", "takes 'bf16' or 'no', got 'fp8'"),
+    (GOOD, "mixed_precision=fp8", "takes 'auto', 'bf16' or 'no', got 'fp8'"),
+    (GOOD, "optimizer=lamb", "takes 'sgd' or 'adamw', got 'lamb'"),
+    (GOOD, "schedule=step", "takes 'poly' or 'onecycle', got 'step'"),
+    (GOOD, "ema_decay=1.0", r"recipe key 'ema_decay' takes 0 \(no average\) to below 1, got 1.0"),
     (GOOD, "model_options=[1]", "recipe key 'model_options' takes dict"),
 ])  # fmt: skip
 def test_mistakes_in_a_recipe_are_named(tmp_path: Path, text: str, override: str, message: str) -> None:
@@ -262,111 +227,6 @@ def test_depthwise_convolutions_stay_in_float32() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         model(x)
     assert kinds == {True: {torch.float32}, False: {torch.bfloat16}}
-
-
-# Runs
-
-
-def weights_of(folder: Path) -> dict[str, torch.Tensor]:
-    return safetensors.torch.load_file(folder / "tiny.safetensors")
-
-
-def test_a_run_leaves_a_checkpoint_that_loads(recipe: Recipe, tmp_path: Path) -> None:
-    card = fit(replace(recipe, eval_every=3, eval_images=2), tmp_path, resume=False, command="python -m train fit x")
-    model, loaded = load_checkpoint(tmp_path / "tiny.json")
-    assert loaded == card
-    assert [file.name for file in tmp_path.glob("*.json")] == ["tiny.json"], "every .json here counts as a checkpoint"
-    assert loaded.training["command"] == "python -m train fit x"
-    assert loaded.training["pictures_seen"] == 12
-    assert loaded.training["recipe"]["steps"] == 6
-    assert loaded.preprocess == Preprocess(short_side=64, long_side=96)
-    rows = [line.split(",") for line in (tmp_path / "log.csv").read_text().splitlines()]
-    assert [row[0] for row in rows] == ["3", "6"]
-    assert all(0 <= float(row[3]) <= 1 for row in rows)
-    fresh = build_model("fcn8s", num_classes=21, **recipe.model_options)
-    assert not torch.allclose(model.score8.weight, fresh.score8.weight)
-
-
-def test_training_learns(recipe: Recipe, voc: Path, tmp_path: Path) -> None:
-    fit(replace(recipe, steps=40, ema_decay=0.5, head_lr=5e-2), tmp_path, resume=False, command="")
-    losses = [float(line.split(",")[1]) for line in (tmp_path / "log.csv").read_text().splitlines()]
-    assert losses[-1] < 0.6 * losses[0]
-
-
-def stop_at(monkeypatch: pytest.MonkeyPatch, step: int, end: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    """From step `step` on, `end` gets the loss."""
-    calls = []
-
-    def loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        calls.append(1)
-        value = segmentation_loss(logits, target)
-        return end(value) if len(calls) > step else value
-
-    monkeypatch.setattr(train.loop, "segmentation_loss", loss)
-
-
-def power_cut(loss: torch.Tensor) -> torch.Tensor:
-    raise KeyboardInterrupt
-
-
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(
-    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recipe = replace(recipe, save_minutes=0.0)  # every step
-    fit(recipe, tmp_path / "whole", resume=False, command="")
-    with monkeypatch.context() as patch:
-        stop_at(patch, 3, power_cut)
-        with pytest.raises(KeyboardInterrupt):
-            fit(recipe, tmp_path / "killed", resume=False, command="")
-    assert not (tmp_path / "killed" / "tiny.json").exists()
-    assert torch.load(tmp_path / "killed" / "state.pt", weights_only=True)["step"] == 3
-    torch.rand(7)
-    fit(recipe, tmp_path / "killed", resume=True, command="")
-
-    whole, resumed = weights_of(tmp_path / "whole"), weights_of(tmp_path / "killed")
-    start = build_model("fcn8s", num_classes=21, **recipe.model_options).state_dict()
-    assert not torch.equal(whole["score8.weight"].float(), start["score8.weight"])
-    for name, tensor in whole.items():
-        torch.testing.assert_close(resumed[name], tensor, rtol=1e-3, atol=1e-5, msg=name)
-
-
-def test_momentum_goes_to_the_same_parameters_in_every_process(recipe: Recipe) -> None:
-    run = train.loop._new_run(recipe)
-    encoder = list(encoder_of(run.model).parameters())
-    rest = [parameter for parameter in run.model.parameters() if not any(parameter is one for one in encoder)]
-    in_groups = [parameter for group in run.optimizer.param_groups for parameter in group["params"]]
-    assert len(in_groups) == len(encoder) + len(rest)
-    assert all(a is b for a, b in zip(in_groups, encoder + rest, strict=True))
-
-
-def test_a_run_is_not_overwritten(recipe: Recipe, tmp_path: Path) -> None:
-    (tmp_path / "state.pt").touch()
-    with pytest.raises(FileExistsError, match="holds a run; go on with --resume, or choose another --run folder"):
-        fit(recipe, tmp_path, resume=False, command="")
-
-
-def test_a_loss_that_is_no_number_stops_the_run(
-    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stop_at(monkeypatch, 2, lambda loss: loss * math.nan)
-    with pytest.raises(FloatingPointError, match=r"loss is nan at step 2, learning rates \[.+, .+\]"):
-        fit(recipe, tmp_path, resume=False, command="")
-    assert not (tmp_path / "tiny.json").exists()
-
-
-def test_learning_rates_warm_up_and_fall_to_almost_nothing(recipe: Recipe) -> None:
-    recipe = replace(recipe, steps=100, warmup_steps=9, encoder_lr=0.5, head_lr=1.0)
-    run = train.loop._new_run(recipe)
-    heads = []
-    for step in range(100):
-        train.loop._set_learning_rates(run.optimizer, recipe, step)
-        encoder, head = (group["lr"] for group in run.optimizer.param_groups)
-        assert encoder == pytest.approx(head / 2)
-        heads.append(head)
-    assert heads[0] == pytest.approx(0.1)
-    assert heads[50] == pytest.approx(0.5**0.9)
-    assert 0 < heads[-1] < 0.02
-    assert heads.index(max(heads)) == 9
 
 
 # Scores

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from dataclasses import replace
@@ -14,9 +15,11 @@ from seg.predictor import load_predictor
 from train.cards import results_table, shipped_cards, with_table
 from train.config import Recipe, load_recipe
 from train.data import of_official, voc_pairs
+from train.environment import git_commit
 from train.evaluate import evaluate, metrics_dict
-from train.loop import fit, git_commit
+from train.loop import fit
 from train.reference import import_torchvision
+from train.state import Stopped
 
 
 def main() -> None:
@@ -27,7 +30,9 @@ def main() -> None:
     fit_parser = commands.add_parser("fit", help="train a recipe")
     fit_parser.add_argument("recipe", type=Path, help="a TOML file, for example train/recipes/fcn8s.toml")
     fit_parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe")
-    fit_parser.add_argument("--run", type=Path, help="folder for state, log and checkpoint (default runs/NAME)")
+    fit_parser.add_argument(  # torchrun takes --run for a short form of its own --run-path, so --folder
+        "--folder", "--run", type=Path, help="where state, log and checkpoint go (default runs/NAME)"
+    )
     fit_parser.add_argument("--resume", action="store_true", help="go on where the run in that folder stopped")
     fit_parser.set_defaults(command=_fit)
 
@@ -55,16 +60,29 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         arguments.command(arguments)
+    except Stopped as stopped:
+        if os.environ.get("RANK", "0") == "0":
+            print(stopped, file=sys.stderr)
+        sys.exit(128 + stopped.signal_number)
+    except KeyboardInterrupt:
+        sys.exit("interrupted; a run goes on from its last save with --resume")
     except (ValueError, FileNotFoundError, FileExistsError, FloatingPointError, CheckpointError) as error:
         sys.exit(f"error: {error}")
 
 
 def _fit(arguments: argparse.Namespace) -> None:
     recipe = load_recipe(arguments.recipe, arguments.set)
-    folder = arguments.run or Path("runs") / recipe.name
-    command = "python -m train " + shlex.join(sys.argv[1:])
+    folder = arguments.folder or Path("runs") / recipe.name
+    command = f"{_launcher()} {shlex.join(sys.argv[1:])}"
     card = fit(recipe, folder, resume=arguments.resume, command=command)
+    if card is None:  # one of several processes; the main one tells
+        return
     print(f"wrote {folder / card.name}.json and {card.weights['file']} ({card.weights['bytes'] / 1e6:.1f} MB)")
+
+
+def _launcher() -> str:
+    local = os.environ.get("LOCAL_WORLD_SIZE")  # torchrun sets it
+    return f"torchrun --nproc-per-node {local} -m train" if local else "python -m train"
 
 
 def _eval(arguments: argparse.Namespace) -> None:

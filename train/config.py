@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -26,6 +27,8 @@ class Recipe:
         model: a network of `seg.models.list_models()`.
         model_options: keyword arguments of its builder.
         encoder_init: "imagenet"; the path of a checkpoint's card whose encoder is taken over; or "none".
+        init: path of a checkpoint's card; every tensor with the same name and shape is taken over, encoder included.
+            FCN-8s starts from FCN-16s this way, as in the paper, and a trained network learns on. "" for none.
         data: folder of VOC2012 in the VOCdevkit layout.
         train_list, val_list: names in ImageSets/Segmentation.
         balance: 0 draws every image equally often, 1 weights an image by its rarest class; between is between.
@@ -34,16 +37,21 @@ class Recipe:
         brightness, contrast, saturation: strength of the colour jitter.
         batch_size: images per step, over all processes together.
         steps: optimizer steps.
-        encoder_lr, head_lr: peak learning rates; poly decay with `poly_power` after `warmup_steps`.
+        encoder_lr, head_lr: peak learning rates.
+        schedule: "poly", a linear rise over `warmup_steps` and a fall with `poly_power`; or "onecycle", which rises
+            for the first 30 % of the steps and has no use for those two keys.
         optimizer: "sgd" (Nesterov) or "adamw".
         momentum, weight_decay: of the optimizer; AdamW has no momentum of this kind.
+        clip_norm: gradients longer than this are shortened to it; 0 leaves them alone.
         aux_layers: modules of the network, for example "decoder.0", on whose outputs throw-away 1x1 classifiers learn
             the same labels. Long decoders learn faster with a short way from the loss to each step.
         aux_weight: how much their mean loss counts beside the network's own.
         ema_decay: of the exponential moving average of the weights, which is what gets shipped.
-        mixed_precision: "bf16" or "no".
-        eval_every: score on `eval_images` images of the val list every so many steps; 0 never.
+        mixed_precision: "bf16", "no", or "auto": bf16 where the hardware multiplies it faster, see
+            `train.environment.resolve_precision`.
+        eval_every: score on `eval_images` images of the val list every so many steps, and write a checkpoint; 0 never.
         save_minutes: write the resumable state this often.
+        workers: processes that read and augment pictures, for each training process.
         short_side, long_side: size at which the trained network is used, see `seg.transforms.Preprocess`.
     """
 
@@ -52,6 +60,7 @@ class Recipe:
     model: str
     model_options: dict[str, Any] = field(default_factory=dict)
     encoder_init: str = "imagenet"
+    init: str = ""
     data: str = "../shared/data/VOCdevkit/VOC2012"
     train_list: str = "trainaug"
     val_list: str = "val"
@@ -65,15 +74,17 @@ class Recipe:
     steps: int = 1400
     encoder_lr: float = 6e-3
     head_lr: float = 4e-2
+    schedule: str = "poly"
     poly_power: float = 0.9
     warmup_steps: int = 50
     optimizer: str = "sgd"
     momentum: float = 0.9
     weight_decay: float = 1e-4
+    clip_norm: float = 0.0
     aux_layers: list[str] = field(default_factory=list)
     aux_weight: float = 0.4
     ema_decay: float = 0.99
-    mixed_precision: str = "bf16"
+    mixed_precision: str = "auto"
     eval_every: int = 200
     eval_images: int = 80
     save_minutes: float = 3.0
@@ -92,13 +103,19 @@ class Recipe:
         for key, least in (("crop_size", MIN_SIDE), ("batch_size", 2), ("steps", 1), ("workers", 0)):
             if getattr(self, key) < least:  # BatchNorm after image pooling needs two images
                 raise ValueError(f"recipe key '{key}' must be at least {least}, got {getattr(self, key)}")
-        if self.mixed_precision not in ("bf16", "no"):
-            raise ValueError(f"recipe key 'mixed_precision' takes 'bf16' or 'no', got '{self.mixed_precision}'")
-        if self.optimizer not in ("sgd", "adamw"):
-            raise ValueError(f"recipe key 'optimizer' takes 'sgd' or 'adamw', got '{self.optimizer}'")
+        for key, choices in _CHOICES.items():
+            if getattr(self, key) not in choices:
+                listed = ", ".join(f"'{choice}'" for choice in choices[:-1]) + f" or '{choices[-1]}'"
+                raise ValueError(f"recipe key '{key}' takes {listed}, got '{getattr(self, key)}'")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"recipe key 'ema_decay' takes 0 (no average) to below 1, got {self.ema_decay}")
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "scale": list(self.scale)}  # as JSON gives it back
+
+    def to_toml(self) -> str:
+        """Every key, defaults included, as a file `load_recipe` reads."""
+        return to_toml(self.to_dict())
 
 
 _KINDS: dict[str, type | tuple[type, ...]] = {
@@ -108,6 +125,13 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "dict[str, Any]": dict,
     "list[str]": list,
     "tuple[int, int]": tuple,
+}
+
+
+_CHOICES = {
+    "schedule": ("poly", "onecycle"),
+    "optimizer": ("sgd", "adamw"),
+    "mixed_precision": ("auto", "bf16", "no"),
 }
 
 
@@ -146,3 +170,18 @@ def _toml_value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def to_toml(table: dict[str, Any]) -> str:
+    """Lines `key = value` of strings, numbers, truths, lists and dictionaries of them; Python reads TOML, only."""
+    return "".join(f"{_toml_text(key)} = {_toml_text(value)}\n" for key, value in table.items())
+
+
+def _toml_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_toml_text(key)} = {_toml_text(entry)}" for key, entry in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml_text, value)) + "]"
+    if isinstance(value, float):
+        return repr(value)  # also inf and nan, which JSON spells otherwise
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,16 +1,48 @@
-"""What the encoder starts from, and the mixed precision that suits its kinds of convolution."""
+"""What a network starts from, and the mixed precision that suits its kinds of convolution."""
 
 from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
 from torch import nn
 
+from seg.card import ModelCard
 from seg.checkpoint import load_checkpoint
 from seg.models.backbone import Backbone
+
+
+def init_network(model: nn.Module, *, init: str, encoder_init: str, backbone: str) -> tuple[str, dict[str, Any]]:
+    """Load the starting weights of a whole network; returns what the card says about encoder and network.
+
+    Args:
+        init: "" or a checkpoint whose tensors of the same name and shape are taken over.
+        encoder_init: as in `init_encoder`; not looked at where `init` brings the whole encoder.
+
+    Returns:
+        The encoder's sentence, and {"from", "sha256", "taken", "new"}: how many tensors were taken over, and the names
+        of those that were not; {} without `init`.
+
+    Raises:
+        ValueError: nothing fits.
+        CheckpointError: a checkpoint cannot be loaded.
+    """
+    if not init:
+        return init_encoder(model, encoder_init, backbone), {}
+    donor, card = load_checkpoint(init)
+    ours, theirs = model.state_dict(), donor.state_dict()
+    taken = {name: tensor for name, tensor in theirs.items() if name in ours and ours[name].shape == tensor.shape}
+    if not taken:
+        raise ValueError(f"init '{init}' ({card.model}) shares no tensor with this network; choose another checkpoint")
+    encoder = next(name for name, module in model.named_modules() if isinstance(module, Backbone))
+    missing = [name for name in ours if name.startswith(f"{encoder}.") and name not in taken]
+    began = init_encoder(model, encoder_init, backbone) if missing else _told(card)
+    model.load_state_dict(taken, strict=False)
+    new = [name for name in ours if name not in taken]
+    return began, {"from": card.name, "sha256": card.weights["sha256"], "taken": len(taken), "new": new}
 
 
 def init_encoder(model: nn.Module, source: str, backbone: str) -> str:
@@ -35,6 +67,10 @@ def init_encoder(model: nn.Module, source: str, backbone: str) -> str:
         encoder.load_state_dict(encoder_of(donor).state_dict())
     except RuntimeError as error:
         raise ValueError(f"encoder_init '{source}' has another encoder than '{backbone}': {error}") from error
+    return _told(card)
+
+
+def _told(card: ModelCard) -> str:
     began = card.training.get("encoder_init", "unknown")
     return f"the encoder of {card.name} ({card.weights['sha256'][:12]}), which began as: {began}"
 

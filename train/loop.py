@@ -1,97 +1,81 @@
-"""The training loop: draw, augment, forward, loss, step; save so that a killed run goes on as if nothing happened."""
+"""The training loop: draw, augment, forward, loss, step; save so that a killed run goes on as if nothing happened.
+
+Several processes (`torchrun --nproc-per-node N -m train fit ...`) share every batch: each takes its slice of the same
+pictures, and the gradient is that of the whole batch. Only the main process scores and writes.
+"""
 
 from __future__ import annotations
 
-import csv
-import json
 import math
-import subprocess
-import time
-from dataclasses import dataclass
-from datetime import date
+import signal
+from contextlib import closing, nullcontext
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from accelerate.utils import InitProcessGroupKwargs, set_seed
+from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from seg.card import ModelCard
-from seg.checkpoint import save_checkpoint
 from seg.classes import VOC
-from seg.models import DEFAULT_BACKBONE, build_model
-from seg.predictor import Predictor
 from seg.transforms import Preprocess
 from train.augment import Augment
-from train.auxiliary import WithAuxiliary
 from train.config import Recipe
-from train.data import DrawnSamples, balanced_weights, classes_present, of_official, voc_pairs
-from train.encoder import encoder_of, init_encoder, keep_depthwise_in_float32
-from train.evaluate import evaluate
-from train.losses import auxiliary_loss, segmentation_loss
+from train.data import DrawnSamples, Pair, balanced_weights, classes_present, of_official, voc_pairs
+from train.encoder import keep_depthwise_in_float32
+from train.environment import environment, git_commit, resolve_precision
+from train.log import write_recipe, write_session
+from train.losses import cross_entropy_sums
+from train.optimise import set_learning_rates
+from train.recorder import Recorder, is_scored
+from train.state import Run, Stopped, StopSignals, ignore_interrupt, new_run
 
 
-@dataclass
-class Run:
-    """What changes during a run and is saved to resume it."""
+def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCard | None:
+    """Train `recipe`; everything goes to `folder`.
 
-    model: WithAuxiliary
-    ema: AveragedModel
-    optimizer: torch.optim.Optimizer
-    step: int
-    encoder_init: str
+    It gets the checkpoint NAME.json and NAME.safetensors, written anew after every scoring; `best/`, the one of the
+    highest score so far; `state.pt` to resume from; and what `train.log` writes for people.
 
-    def save(self, path: Path) -> None:
-        """Write everything to one file, atomically: a kill leaves the old file or the new one, never half."""
-        part = path.with_suffix(".part")
-        torch.save(
-            {
-                "model": self.model.state_dict(),
-                "ema": self.ema.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "step": self.step,
-                "encoder_init": self.encoder_init,
-            },
-            part,
-        )
-        part.replace(path)
+    Args:
+        resume: go on from `state.pt` if there is one.
+        command: how this was called, for the card and for the message of a stopped run.
 
-    def load(self, path: Path) -> None:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
-        self.encoder_init = state["encoder_init"]
-
-
-def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCard:
-    """Train `recipe`; state, log and the finished checkpoint go to `folder`.
+    Returns:
+        The checkpoint's card; None in processes other than the main one, which write nothing.
 
     Raises:
         FileExistsError: the folder holds a run and `resume` is off.
-        FloatingPointError: the loss is not a number; names the step and the learning rate.
+        ValueError: the processes cannot share the batch, or the recipe is not the one of the saved state.
+        FloatingPointError: the loss is not a number; names the step and the learning rates.
+        Stopped: Ctrl-C or SIGTERM came; the state is saved.
     """
     folder.mkdir(parents=True, exist_ok=True)
     state_file = folder / "state.pt"
-    if state_file.exists() and not resume:
-        raise FileExistsError(f"{folder} holds a run; go on with --resume, or choose another --run folder")
-    accelerator = Accelerator(mixed_precision=recipe.mixed_precision)
+    saved = state_file.exists()
+    if saved and not resume:
+        raise FileExistsError(f"{folder} holds a run; go on with --resume, or choose another --folder")
+
+    precision = resolve_precision(recipe.mixed_precision)
+    accelerator = _accelerator(precision)
+    processes, on_cpu = accelerator.num_processes, accelerator.device.type == "cpu"
     set_seed(recipe.seed)
     torch.set_flush_denormal(True)
-    commit = git_commit()
-    run = _new_run(recipe)
-    if state_file.exists():
-        run.load(state_file)
-    if accelerator.device.type == "cpu":
+    run = new_run(recipe, begin=not saved, synchronise=processes > 1 and not on_cpu)
+    if on_cpu and precision == "bf16":
         keep_depthwise_in_float32(run.model)  # after the EMA copy was made: the copy must not share these forwards
-    (folder / "recipe.txt").write_text(json.dumps(recipe.to_dict(), indent=1) + "\n", "utf-8")  # only cards are .json
+    model = accelerator.prepare(run.model)
+    run.ema.to(accelerator.device)
+    if saved:
+        run.load(state_file, recipe)
+    _check_same_step(accelerator, run.step, folder)
 
     preprocess = Preprocess(short_side=recipe.short_side, long_side=recipe.long_side)
-    pairs = voc_pairs(Path(recipe.data), recipe.train_list)
+    pairs, val = voc_pairs(Path(recipe.data), recipe.train_list), _val_pairs(recipe)
     samples = DrawnSamples(
         pairs,
         balanced_weights(classes_present(pairs, len(VOC)), recipe.balance),
@@ -102,104 +86,141 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCar
     )
     loader = DataLoader(
         samples,
-        batch_size=recipe.batch_size // accelerator.num_processes,
+        batch_sampler=slices(
+            len(samples), batch_size=recipe.batch_size, rank=accelerator.process_index, processes=processes
+        ),
         num_workers=recipe.workers,
         persistent_workers=recipe.workers > 0,
+        pin_memory=not on_cpu,
+        worker_init_fn=ignore_interrupt,
     )
-    run.ema.to(accelerator.device)
-    model, optimizer, loader = accelerator.prepare(run.model, run.optimizer, loader)
+
+    machine = environment(accelerator.device, processes=processes, mixed_precision=precision)
+    origin = {"command": command, "commit": git_commit(), "seed": recipe.seed}
 
     def card() -> ModelCard:
-        return _card(recipe, run, preprocess, images=len(pairs), command=command, commit=commit)
+        return _card(recipe, run, preprocess, images=len(pairs), origin=origin | {"environment": machine})
 
-    def score() -> float | None:
-        if not recipe.eval_images:
-            return None
-        val = voc_pairs(Path(recipe.data), recipe.val_list)
-        val = val[:: max(1, len(val) // recipe.eval_images)][: recipe.eval_images]
-        return evaluate(Predictor(run.ema.module, card()), val).miou
+    recorder = None
+    if accelerator.is_main_process:
+        write_recipe(folder, recipe)
+        began = datetime.now().astimezone().isoformat(timespec="seconds")
+        write_session(folder, {"began": began, "step": run.step} | origin | machine)
+        recorder = Recorder(recipe, run, folder, val=val, card=card)
 
-    log = (folder / "log.csv").open("a", newline="")
-    writer = csv.writer(log)
-    saved_at = logged_at = time.monotonic()
-    losses: list[float] = []
-    model.train()
-    progress = tqdm(loader, initial=run.step, total=recipe.steps, desc=recipe.name, unit="step", mininterval=10)
-    for x, target in progress:
-        _set_learning_rates(optimizer, recipe, run.step)
-        torch.manual_seed(recipe.seed * 1_000_003 + run.step)  # dropout too depends on the step, not on how it came
-        with accelerator.autocast():
-            logits, aux_logits = model(x.contiguous(memory_format=torch.channels_last))
-        loss = segmentation_loss(logits, target)
-        if not math.isfinite(loss.item()):
-            rates = [group["lr"] for group in optimizer.param_groups]
-            raise FloatingPointError(f"loss is {loss.item()} at step {run.step}, learning rates {rates}")
-        optimizer.zero_grad()
-        accelerator.backward(loss + recipe.aux_weight * auxiliary_loss(aux_logits, target))
-        optimizer.step()
-        run.step += 1
-        run.ema.update_parameters(run.model.network)
-        losses.append(loss.item())
-
-        scored = recipe.eval_every and run.step % recipe.eval_every == 0
-        if scored or run.step % 20 == 0:
-            mean_loss = sum(losses) / len(losses)
-            rate = len(losses) * recipe.batch_size / (time.monotonic() - logged_at)
-            miou = score() if scored else None
-            writer.writerow([run.step, f"{mean_loss:.4f}", f"{rate:.2f}", "" if miou is None else f"{miou:.4f}"])
-            log.flush()
-            progress.set_postfix(loss=f"{mean_loss:.3f}", images_per_s=f"{rate:.1f}")
-            losses.clear()
-            logged_at = time.monotonic()
-        if accelerator.is_main_process and time.monotonic() - saved_at > 60 * recipe.save_minutes:
-            run.save(state_file)
-            saved_at = time.monotonic()
-    log.close()
-    run.save(state_file)
-    return save_checkpoint(run.ema.module.eval(), card(), folder)
+    with StopSignals() as signals, closing(recorder) if recorder else nullcontext():
+        progress = tqdm(
+            loader, initial=run.step, total=recipe.steps, desc=recipe.name, unit="step", mininterval=10,
+            disable=recorder is None,
+        )  # fmt: skip
+        model.train()
+        for x, target in progress:
+            loss, stop = _step(recipe, run, model, accelerator, x, target, signals)
+            if recorder:
+                recorder.after_step(loss, progress)
+            if is_scored(recipe, run.step):
+                accelerator.wait_for_everyone()
+            if stop:
+                if recorder:
+                    recorder.save()
+                raise _stopped(signals.received or signal.SIGTERM, run.step, folder, command)
+        finished = recorder.finish() if recorder else None
+    accelerator.end_training()
+    return finished
 
 
-def _new_run(recipe: Recipe) -> Run:
-    network = build_model(recipe.model, num_classes=len(VOC), **recipe.model_options)
-    encoder_init = init_encoder(network, recipe.encoder_init, recipe.model_options.get("backbone", DEFAULT_BACKBONE))
-    network = network.to(memory_format=torch.channels_last)
-    ema = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
-    model = WithAuxiliary(network, layers=recipe.aux_layers, num_classes=len(VOC))
-    return Run(model, ema, _make_optimizer(model, recipe), step=0, encoder_init=encoder_init)
+def slices(count: int, *, batch_size: int, rank: int, processes: int) -> list[list[int]]:
+    """Which of `count` samples process `rank` takes in each step: its part of the batch all processes see together.
+
+    Raises:
+        ValueError: the batch does not divide evenly, or into single pictures, of which BatchNorm can learn nothing.
+    """
+    share, rest = divmod(batch_size, processes)
+    if rest or share < 2:
+        raise ValueError(
+            f"{processes} processes cannot share a batch of {batch_size}: "
+            f"set batch_size to a multiple of {processes}, at least {2 * processes}"
+        )
+    mine = range(rank * share, (rank + 1) * share)
+    return [[first + i for i in mine] for first in range(0, count, batch_size)]
 
 
-def _make_optimizer(model: WithAuxiliary, recipe: Recipe) -> torch.optim.Optimizer:
-    encoder = list(encoder_of(model.network).parameters())  # lists: the optimizer's state goes by position
-    inside = set(encoder)
-    groups = [
-        {"params": encoder, "peak_lr": recipe.encoder_lr},
-        {"params": [p for p in model.parameters() if p not in inside], "peak_lr": recipe.head_lr},
-    ]
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.head_lr, weight_decay=recipe.weight_decay)
-    return torch.optim.SGD(
-        groups, lr=recipe.head_lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True
-    )
+def _accelerator(precision: str) -> Accelerator:
+    """Accelerate with or without torchrun; nobody runs out of patience while the main process scores."""
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=365))  # torchrun ends the others when one of them dies
+    return Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available(), kwargs_handlers=[patience])
 
 
-def _set_learning_rates(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int) -> None:
-    """The poly policy of the DeepLab papers, after a short linear warm-up."""
-    factor = (1 - step / recipe.steps) ** recipe.poly_power * min(1.0, (step + 1) / (recipe.warmup_steps + 1))
-    for group in optimizer.param_groups:
-        group["lr"] = group["peak_lr"] * factor
+def _check_same_step(accelerator: Accelerator, step: int, folder: Path) -> None:
+    steps = accelerator.gather(torch.tensor([step], device=accelerator.device)).tolist()
+    if len(set(steps)) > 1:
+        raise ValueError(
+            f"the processes would go on from different steps, {steps}: {folder} must be the same folder on all machines"
+        )
 
 
-def _card(recipe: Recipe, run: Run, preprocess: Preprocess, *, images: int, command: str, commit: str) -> ModelCard:
+def _val_pairs(recipe: Recipe) -> list[Pair]:
+    """The pictures to score on while training, evenly chosen from the val list."""
+    if not (recipe.eval_every and recipe.eval_images):
+        return []
+    val = voc_pairs(Path(recipe.data), recipe.val_list)
+    return val[:: max(1, len(val) // recipe.eval_images)][: recipe.eval_images]
+
+
+def _step(
+    recipe: Recipe,
+    run: Run,
+    model: nn.Module,
+    accelerator: Accelerator,
+    x: torch.Tensor,
+    target: torch.Tensor,
+    signals: StopSignals,
+) -> tuple[float, bool]:
+    """One optimizer step; returns the network's own loss, and whether any process wishes to stop."""
+    set_learning_rates(run.optimizer, recipe, run.step)
+    # Dropout too depends on the step, not on how it came, and is another in each process.
+    torch.manual_seed((recipe.seed * 1_000_003 + run.step) * accelerator.num_processes + accelerator.process_index)
+    x = x.to(accelerator.device, memory_format=torch.channels_last, non_blocking=True)  # (n, 3, c, c)
+    target = target.to(accelerator.device, non_blocking=True)  # (n, c, c)
+    with accelerator.autocast():
+        logits, aux_logits = model(x)
+    sums, labelled = cross_entropy_sums([logits, *aux_logits], target)
+
+    # A mean over the labelled pixels of all processes. Gradients are averaged over the processes, so each sum is
+    # divided by the number of labelled pixels in an average process.
+    told = torch.cat([labelled, labelled.new_tensor([bool(signals.received)])])
+    *counts, stops = accelerator.reduce(told, reduction="sum").unbind()
+    losses = sums * accelerator.num_processes / torch.stack(counts).clamp(min=1)  # own, auxiliary ones
+    loss = accelerator.reduce(losses[0].detach(), reduction="mean").item()
+    if not math.isfinite(loss):
+        rates = [group["lr"] for group in run.optimizer.param_groups]
+        raise FloatingPointError(f"loss is {loss} at step {run.step}, learning rates {rates}")
+
+    run.optimizer.zero_grad()
+    accelerator.backward(losses[0] + recipe.aux_weight * losses[1:].mean() if aux_logits else losses[0])
+    if recipe.clip_norm:
+        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+    run.optimizer.step()
+    run.step += 1
+    run.ema.update_parameters(run.model.network)
+    return loss, bool(stops)
+
+
+def _stopped(number: int, step: int, folder: Path, command: str) -> Stopped:
+    command = command if "--resume" in command.split() else f"{command} --resume"
+    name = signal.Signals(number).name
+    return Stopped(f"{name} at step {step}, saved in {folder}; go on with: {command}", number)
+
+
+def _card(recipe: Recipe, run: Run, preprocess: Preprocess, *, images: int, origin: dict[str, Any]) -> ModelCard:
     training: dict[str, Any] = {
         "data": f"PASCAL VOC 2012 {recipe.train_list} (VOC and SBD labels), {of_official(recipe.train_list, images)}",
         "recipe": recipe.to_dict(),
-        "command": command,
-        "commit": commit,
-        "seed": recipe.seed,
+        **origin,
         "pictures_seen": run.step * recipe.batch_size,
         "encoder_init": run.encoder_init,
+        "init": run.init,
         "date": date.today().isoformat(),
-        "torch": torch.__version__,
     }
     return ModelCard(
         name=recipe.name,
@@ -219,14 +240,3 @@ def _card(recipe: Recipe, run: Run, preprocess: Preprocess, *, images: int, comm
             "Not for decisions about people, safety or health."
         ),
     )
-
-
-def git_commit() -> str:
-    """The commit of the working tree, "-dirty" if it was changed since; "unknown" outside a repository."""
-    try:
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True, timeout=10
-        )
-        return answer.stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"

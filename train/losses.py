@@ -10,25 +10,34 @@ from torch.nn import functional as F
 from seg.classes import IGNORE_INDEX
 
 
-def segmentation_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy over labelled pixels; 0 where there are none.
+def cross_entropy_sums(outputs: Sequence[torch.Tensor], target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sum of the cross-entropy over labelled pixels, and their number, for each of several logits.
+
+    Sum and number stay apart because a mean over the pictures of several processes needs both from all of them.
 
     Args:
-        logits: (N, K, h, w), raw scores: the softmax is inside this loss and nowhere else.
-        target: (N, h, w) int64 ids; IGNORE_INDEX pixels (borders, padding) neither help nor hurt.
+        outputs: logits (N, K, h', w') of any sizes, raw scores: the softmax is inside this loss and nowhere else.
+        target: (N, h, w) int64 ids; IGNORE_INDEX pixels (borders, padding) neither help nor hurt. It is thinned out to
+            each size, ids are never mixed: judging coarse logits at full size costs more and teaches no more.
+
+    Returns:
+        Sums float32 and numbers int64, both (len(outputs),).
     """
-    labelled = (target != IGNORE_INDEX).sum()
-    return F.cross_entropy(logits.float(), target, ignore_index=IGNORE_INDEX, reduction="sum") / labelled.clamp(min=1)
+    targets = [_thinned(target, logits.shape[-2:]) for logits in outputs]
+    sums = [
+        F.cross_entropy(logits.float(), thinned, ignore_index=IGNORE_INDEX, reduction="sum")
+        for logits, thinned in zip(outputs, targets, strict=True)
+    ]
+    return torch.stack(sums), torch.stack([(thinned != IGNORE_INDEX).sum() for thinned in targets])
 
 
-def auxiliary_loss(logits: Sequence[torch.Tensor], target: torch.Tensor) -> torch.Tensor:
-    """Mean of `segmentation_loss` over logits (N, K, h', w') of several sizes; 0 without any.
+def segmentation_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy of (N, K, h, w) logits over labelled pixels; 0 where there are none."""
+    sums, labelled = cross_entropy_sums([logits], target)
+    return sums[0] / labelled[0].clamp(min=1)
 
-    The target is thinned out to each size, ids are never mixed: judging coarse logits at full size costs more and
-    teaches no more.
-    """
-    losses = []
-    for coarse in logits:
-        thinned = F.interpolate(target[:, None].float(), size=coarse.shape[-2:], mode="nearest-exact")[:, 0].long()
-        losses.append(segmentation_loss(coarse, thinned))
-    return torch.stack(losses).mean() if losses else target.new_zeros((), dtype=torch.float32)
+
+def _thinned(target: torch.Tensor, size: torch.Size) -> torch.Tensor:
+    if target.shape[-2:] == size:
+        return target
+    return F.interpolate(target[:, None].float(), size=size, mode="nearest-exact")[:, 0].long()
