@@ -21,14 +21,13 @@ from tqdm import tqdm
 
 from seg.card import ModelCard
 from seg.checkpoint import save_checkpoint
-from seg.classes import VOC
 from seg.models import DEFAULT_BACKBONE, build_model
 from seg.predictor import Predictor
 from seg.transforms import Preprocess
 from train.augment import Augment
 from train.auxiliary import WithAuxiliary
 from train.config import Recipe
-from train.data import DrawnSamples, balanced_weights, classes_present, of_official, voc_pairs
+from train.data import DrawnSamples, Pair, balanced_weights, check_pairs, data_title, listed_pairs
 from train.encoder import encoder_of, init_encoder, keep_depthwise_in_float32
 from train.evaluate import evaluate
 from train.losses import auxiliary_loss, segmentation_loss
@@ -91,10 +90,12 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCar
     (folder / "recipe.txt").write_text(json.dumps(recipe.to_dict(), indent=1) + "\n", "utf-8")  # only cards are .json
 
     preprocess = Preprocess(short_side=recipe.short_side, long_side=recipe.long_side)
-    pairs = voc_pairs(Path(recipe.data), recipe.train_list)
+    pairs = listed_pairs(Path(recipe.data), recipe.train_list, recipe.class_set)
+    present = check_pairs(pairs)
+    val = _val_pairs(recipe)
     samples = DrawnSamples(
         pairs,
-        balanced_weights(classes_present(pairs, len(VOC)), recipe.balance),
+        balanced_weights(present, recipe.balance),
         Augment(recipe, preprocess),
         start=run.step * recipe.batch_size,
         stop=recipe.steps * recipe.batch_size,
@@ -113,11 +114,7 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCar
         return _card(recipe, run, preprocess, images=len(pairs), command=command, commit=commit)
 
     def score() -> float | None:
-        if not recipe.eval_images:
-            return None
-        val = voc_pairs(Path(recipe.data), recipe.val_list)
-        val = val[:: max(1, len(val) // recipe.eval_images)][: recipe.eval_images]
-        return evaluate(Predictor(run.ema.module, card()), val).miou
+        return evaluate(Predictor(run.ema.module, card()), val).miou if val else None
 
     log = (folder / "log.csv").open("a", newline="")
     writer = csv.writer(log)
@@ -159,12 +156,22 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCar
     return save_checkpoint(run.ema.module.eval(), card(), folder)
 
 
+def _val_pairs(recipe: Recipe) -> list[Pair]:
+    """The pictures to score on while training, evenly chosen from the val list and checked; none if never scored."""
+    if not (recipe.eval_every and recipe.eval_images):
+        return []
+    val = listed_pairs(Path(recipe.data), recipe.val_list, recipe.class_set)
+    val = val[:: max(1, len(val) // recipe.eval_images)][: recipe.eval_images]
+    check_pairs(val)
+    return val
+
+
 def _new_run(recipe: Recipe) -> Run:
-    network = build_model(recipe.model, num_classes=len(VOC), **recipe.model_options)
+    network = build_model(recipe.model, num_classes=len(recipe.class_set), **recipe.model_options)
     encoder_init = init_encoder(network, recipe.encoder_init, recipe.model_options.get("backbone", DEFAULT_BACKBONE))
     network = network.to(memory_format=torch.channels_last)
     ema = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
-    model = WithAuxiliary(network, layers=recipe.aux_layers, num_classes=len(VOC))
+    model = WithAuxiliary(network, layers=recipe.aux_layers, num_classes=len(recipe.class_set))
     return Run(model, ema, _make_optimizer(model, recipe), step=0, encoder_init=encoder_init)
 
 
@@ -191,7 +198,7 @@ def _set_learning_rates(optimizer: torch.optim.Optimizer, recipe: Recipe, step: 
 
 def _card(recipe: Recipe, run: Run, preprocess: Preprocess, *, images: int, command: str, commit: str) -> ModelCard:
     training: dict[str, Any] = {
-        "data": f"PASCAL VOC 2012 {recipe.train_list} (VOC and SBD labels), {of_official(recipe.train_list, images)}",
+        "data": data_title(Path(recipe.data), recipe.train_list, recipe.class_set, images),
         "recipe": recipe.to_dict(),
         "command": command,
         "commit": commit,
@@ -206,7 +213,7 @@ def _card(recipe: Recipe, run: Run, preprocess: Preprocess, *, images: int, comm
         title=recipe.title,
         model=recipe.model,
         model_options=recipe.model_options,
-        classes=VOC,
+        classes=recipe.class_set,
         preprocess=preprocess,
         weights={},
         parameters=0,
@@ -215,7 +222,8 @@ def _card(recipe: Recipe, run: Run, preprocess: Preprocess, *, images: int, comm
         training=training,
         licence="MIT",
         intended_use=(
-            "Teaching and comparing network architectures on everyday photographs of the 20 VOC classes. "
+            f"Teaching and comparing network architectures on pictures like those of its training set, with the "
+            f"{len(recipe.class_set) - 1} classes of '{recipe.class_set.name}'. "
             "Not for decisions about people, safety or health."
         ),
     )
