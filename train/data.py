@@ -136,7 +136,7 @@ def csv_pairs(file: Path, classes: ClassSet = VOC) -> list[Pair]:
 def check_pairs(pairs: list[Pair], *, named: int = 5) -> np.ndarray:
     """Read every pair once: (n, K) bool, which classes each label shows.
 
-    About 2.5 ms per pair and core at 400 x 288 pixels: a picture that was cut off shows only when it is decoded.
+    About 3 ms per pair and core at 400 x 288 pixels: a picture that was cut off shows only when it is decoded.
 
     Raises:
         BadPairsError: counts all pairs with a missing or unreadable file, different sizes or an unknown id or colour,
