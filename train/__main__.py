@@ -13,7 +13,7 @@ from seg.checkpoint import CheckpointError, card_path
 from seg.predictor import load_predictor
 from train.cards import results_table, shipped_cards, with_table
 from train.config import Recipe, load_recipe
-from train.data import Pair, check_pairs, data_title, listed_pairs
+from train.data import check_pairs, data_title, listed_pairs
 from train.evaluate import evaluate, metrics_dict
 from train.loop import fit, git_commit
 from train.reference import import_torchvision
@@ -75,14 +75,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         arguments.command(arguments)
-    except (
-        ValueError,
-        FileNotFoundError,
-        FileExistsError,
-        FloatingPointError,
-        ConnectionError,
-        CheckpointError,
-    ) as error:
+    except (ValueError, OSError, FloatingPointError, CheckpointError) as error:
         sys.exit(f"error: {error}")
 
 
@@ -98,7 +91,10 @@ def _eval(arguments: argparse.Namespace) -> None:
     for name in arguments.checkpoints:
         predictor = load_predictor(name)
         data, list_name = _scored_list(arguments, predictor.card)
-        pairs = _scored_pairs(arguments, predictor.card)
+        pairs = listed_pairs(data, list_name, predictor.card.classes)
+        if arguments.limit:
+            pairs = pairs[:: max(1, len(pairs) // arguments.limit)][: arguments.limit]
+        check_pairs(pairs)
         confusion = evaluate(predictor, pairs)
         metrics = metrics_dict(confusion, predictor.card.classes.names)
         print(f"{predictor.card.name} on {list_name}, {len(pairs):,} images, at the labels' own size:")
@@ -117,14 +113,6 @@ def _scored_list(arguments: argparse.Namespace, card: ModelCard) -> tuple[Path, 
     recipe = card.training.get("recipe", {})
     data = arguments.data or Path(recipe.get("data", Recipe.data))
     return data, arguments.list or recipe.get("val_list", Recipe.val_list)
-
-
-def _scored_pairs(arguments: argparse.Namespace, card: ModelCard) -> list[Pair]:
-    pairs = listed_pairs(*_scored_list(arguments, card), card.classes)
-    if arguments.limit:
-        pairs = pairs[:: max(1, len(pairs) // arguments.limit)][: arguments.limit]
-    check_pairs(pairs)
-    return pairs
 
 
 def _split(arguments: argparse.Namespace) -> None:

@@ -77,7 +77,7 @@ class Pair:
 def listed_pairs(data: Path, list_name: str, classes: ClassSet = VOC) -> list[Pair]:
     """The pairs of a list: a CSV file in `data` where the name ends in .csv, else a list of the VOCdevkit layout.
 
-    Whether the files exist and fit is a question for `check_pairs`.
+    Files are not looked at; `check_pairs` does.
 
     Raises:
         FileNotFoundError, ValueError: as `csv_pairs` and `voc_pairs`.

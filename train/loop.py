@@ -222,7 +222,7 @@ def _card(recipe: Recipe, run: Run, preprocess: Preprocess, *, images: int, comm
         training=training,
         licence="MIT",
         intended_use=(
-            f"Teaching and comparing network architectures on pictures like those of its training set, with the "
+            "Teaching and comparing network architectures on pictures like those of its training set, with the "
             f"{len(recipe.class_set) - 1} classes of '{recipe.class_set.name}'. "
             "Not for decisions about people, safety or health."
         ),
