@@ -18,7 +18,7 @@ from train.cards import END, START, results_table, shipped_cards, with_table
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "checkpoints/README.md"]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "checkpoints/README.md", "train/README.md"]
 TEXTS = {name: (ROOT / name).read_text("utf-8") for name in DOCUMENTS}
 TEST_COMMAND = "python -m pytest"
 
@@ -172,11 +172,11 @@ def test_anchors_lead_to_headings(document):
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_named_files_exist(document):
-    """Paths in inline code, and paths into the repository in commands; `runs/` and `NAME` are the reader's own."""
+    """Paths in inline code and in commands; `runs/`, `data/` and `NAME` are the reader's own."""
     looks_like_path = re.compile(r"[\w.-]+/[\w./-]*|[\w-]+\.(py|md|toml|txt)")
     words = inline_code(TEXTS[document]) + [word for command in COMMANDS[document] for word in command]
     paths = {word for word in words if looks_like_path.fullmatch(word) and "NAME" not in word}
-    own = {path for path in paths if path.startswith("runs/")}
+    own = {path for path in paths if path.startswith(("runs/", "data/"))}
     missing = sorted(path for path in paths - own if not (ROOT / path).exists())
     assert not missing, f"{document} names {', '.join(missing)}"
 

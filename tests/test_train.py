@@ -18,7 +18,7 @@ from seg.predictor import Predictor
 from seg.transforms import Preprocess
 from train.augment import Augment
 from train.config import Recipe, load_recipe
-from train.data import DrawnSamples, Pair, balanced_weights, classes_present, voc_pairs
+from train.data import BadPairsError, DrawnSamples, Pair, balanced_weights, check_pairs, voc_pairs
 from train.encoder import encoder_of, init_encoder, keep_depthwise_in_float32
 from train.evaluate import evaluate, metrics_dict
 from train.losses import segmentation_loss
@@ -82,8 +82,8 @@ def test_missing_pictures_and_lists_are_named(voc: Path) -> None:
         voc_pairs(voc, "test")
     lists = voc / "ImageSets" / "Segmentation"
     (lists / "ghost.txt").write_text("picture0\nghost\n")
-    with pytest.raises(FileNotFoundError, match=r"ghost\.txt names ghost, but there is no .*ghost\.jpg"):
-        voc_pairs(voc, "ghost")
+    with pytest.raises(BadPairsError, match=r"1 of 2 pairs cannot be used; (.|\n)*there is no .*ghost\.jpg"):
+        check_pairs(voc_pairs(voc, "ghost"))
     (lists / "nothing.txt").write_text("\n")
     with pytest.raises(ValueError, match=r"nothing\.txt names no pictures"):
         voc_pairs(voc, "nothing")
@@ -91,17 +91,17 @@ def test_missing_pictures_and_lists_are_named(voc: Path) -> None:
 
 def test_pictures_and_labels_of_different_size_are_named(voc: Path, tmp_path: Path) -> None:
     Image.new("P", (5, 5)).save(tmp_path / "small.png")
-    with pytest.raises(ValueError, match=r"picture0\.jpg is \(90, 70\), its label .*small\.png is \(5, 5\)"):
+    with pytest.raises(ValueError, match=r"picture0\.jpg is 90 x 70 pixels, its label .*small\.png is 5 x 5"):
         Pair(voc / "JPEGImages" / "picture0.jpg", tmp_path / "small.png").load()
 
 
 def test_a_label_with_an_unknown_id_is_named(voc: Path, tmp_path: Path) -> None:
-    present = classes_present(voc_pairs(voc, "trainaug"), len(VOC))
+    present = check_pairs(voc_pairs(voc, "trainaug"))
     assert present.shape == (4, 21)
     np.testing.assert_array_equal(np.flatnonzero(present[1]), [0, 2])  # its border of 255 is no class
     Image.fromarray(np.array([[0, 21]], np.uint8)).save(tmp_path / "bad.png")
     with pytest.raises(ValueError, match=r"bad\.png has id 21; there are 21 classes"):
-        classes_present([Pair(tmp_path / "bad.jpg", tmp_path / "bad.png")], len(VOC))
+        check_pairs([Pair(voc / "JPEGImages" / "picture0.jpg", tmp_path / "bad.png")])
 
 
 def test_pictures_of_rare_classes_are_drawn_more_often() -> None:

@@ -6,9 +6,11 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from seg.classes import VOC, ClassSet
 from seg.transforms import MIN_SIDE
 
 if sys.version_info >= (3, 11):
@@ -29,8 +31,9 @@ class Recipe:
         encoder_init: "imagenet"; the path of a checkpoint's card whose encoder is taken over; or "none".
         init: path of a checkpoint's card; every tensor with the same name and shape is taken over, encoder included.
             FCN-8s starts from FCN-16s this way, as in the paper, and a trained network learns on. "" for none.
-        data: folder of VOC2012 in the VOCdevkit layout.
-        train_list, val_list: names in ImageSets/Segmentation.
+        data: folder with the pictures: VOC2012 in the VOCdevkit layout, or one with CSV lists.
+        train_list, val_list: names in ImageSets/Segmentation; or CSV files in `data`, where the name ends in .csv.
+        classes: "voc", or a class file in `data`, see `load_class_set`.
         balance: 0 draws every image equally often, 1 weights an image by its rarest class; between is between.
         crop_size: side of the square training crop, pixels.
         scale: short side of the image before cropping, drawn from this range, pixels.
@@ -64,6 +67,7 @@ class Recipe:
     data: str = "../shared/data/VOCdevkit/VOC2012"
     train_list: str = "trainaug"
     val_list: str = "val"
+    classes: str = "voc"
     balance: float = 0.5
     crop_size: int = 256
     scale: tuple[int, int] = (176, 480)
@@ -110,6 +114,15 @@ class Recipe:
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"recipe key 'ema_decay' takes 0 (no average) to below 1, got {self.ema_decay}")
 
+    @cached_property
+    def class_set(self) -> ClassSet:
+        """The classes to learn.
+
+        Raises:
+            FileNotFoundError, ValueError: as `load_class_set`.
+        """
+        return VOC if self.classes == "voc" else load_class_set(Path(self.data) / self.classes)
+
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "scale": list(self.scale)}  # as JSON gives it back
 
@@ -141,10 +154,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         ValueError: an unknown key or a value of the wrong kind, named.
     """
-    try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ValueError(f"{path} is not TOML: {error}") from error
+    values = _read_toml(path)
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator:
@@ -163,6 +173,42 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         return Recipe(**values)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def load_class_set(path: Path) -> ClassSet:
+    """Read a class file: TOML with `name`, `names`, and if wanted `names_zh` and `colours`, one of each per class.
+
+    The first class is the background, id 0. Colours are lists of red, green and blue, 0..255; without them the classes
+    get VOC's, in order.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a key is unknown, missing or of the wrong kind.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f'no class file {path}; set `classes` in the recipe to "voc" or to a file in `data`')
+    values = _read_toml(path)
+    known = {"name", "names", "names_zh", "colours"}
+    wrong = [f"unknown key {key}" for key in sorted(set(values) - known)]
+    wrong += [f"missing key {key}" for key in ("name", "names") if key not in values]
+    wrong += [
+        f"key {key} takes a list of words"
+        for key in ("names", "names_zh")
+        if not (isinstance(found := values.get(key, []), list) and all(isinstance(name, str) for name in found))
+    ]
+    if wrong:
+        raise ValueError(f"{path}: {'; '.join(wrong)}; a class file has {', '.join(sorted(known))}")
+    try:
+        return ClassSet.from_dict({**values, "name": str(values["name"])})
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ValueError(f"{path} is not TOML: {error}") from error
 
 
 def _toml_value(text: str) -> Any:

@@ -1,8 +1,11 @@
-"""Pairs of photograph and label from a folder in the VOCdevkit layout, drawn in an order that can be resumed."""
+"""Pairs of photograph and label, from VOC's lists or CSV files; checked, then drawn in an order that can be resumed."""
 
 from __future__ import annotations
 
+import csv
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +15,9 @@ from PIL import Image
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from seg.classes import IGNORE_INDEX
+from seg.classes import VOC, ClassSet
+from seg.image import InvalidImageError, read_image
+from train.labels import read_label
 
 _OFFICIAL_SIZES = {"train": 1464, "trainaug": 10582, "val": 1449}
 
@@ -23,62 +28,140 @@ def of_official(list_name: str, count: int) -> str:
     return f"{count:,} of {official:,} images" if official else f"{count:,} images"
 
 
+def data_title(data: Path, list_name: str, classes: ClassSet, count: int) -> str:
+    """What a card says about a list: "VOC 2012 val, 1,100 of 1,449 images"; "shapes/val.csv, 40 images"."""
+    if classes == VOC and not list_name.endswith(".csv"):
+        labels = " (VOC and SBD labels)" if list_name == "trainaug" else ""
+        return f"VOC 2012 {list_name}{labels}, {of_official(list_name, count)}"
+    file = (data / list_name).resolve()
+    return f"{file.parent.name}/{file.name}, {count:,} images"
+
+
+class BadPairsError(ValueError):
+    """Pairs that cannot be used; the message counts them all and names the first."""
+
+
 @dataclass(frozen=True)
 class Pair:
-    """One photograph and its label PNG."""
+    """One photograph, its label picture, and the classes that the label's ids or colours mean."""
 
     image: Path
     label: Path
+    classes: ClassSet = VOC
 
-    def load(self) -> tuple[Image.Image, Image.Image]:
-        """RGB photograph and P-mode label, the same size.
+    def target(self) -> np.ndarray:
+        """(H, W) uint8 ids, IGNORE_INDEX where nothing is labelled.
 
         Raises:
-            ValueError: their sizes differ.
+            ValueError: as `train.labels.read_label`.
         """
-        image = Image.open(self.image).convert("RGB")
-        label = Image.open(self.label)
+        return read_label(self.label, self.classes)
+
+    def load(self) -> tuple[Image.Image, Image.Image]:
+        """Upright RGB photograph and one-channel label of ids, the same size.
+
+        Raises:
+            ValueError: one cannot be read, or their sizes differ; names the file.
+        """
+        try:
+            image = read_image(self.image)
+        except InvalidImageError as error:
+            raise ValueError(f"{self.image}: {error}") from error
+        label = Image.fromarray(self.target())
         if image.size != label.size:
-            raise ValueError(f"{self.image} is {image.size}, its label {self.label} is {label.size}")
+            sizes = [f"{width} x {height} pixels" for width, height in (image.size, label.size)]
+            raise ValueError(f"{self.image} is {sizes[0]}, its label {self.label} is {sizes[1]}")
         return image, label
 
 
-def voc_pairs(root: Path, list_name: str) -> list[Pair]:
-    """The pairs that ImageSets/Segmentation/<list_name>.txt names.
+def listed_pairs(data: Path, list_name: str, classes: ClassSet = VOC) -> list[Pair]:
+    """The pairs of a list: a CSV file in `data` where the name ends in .csv, else a list of the VOCdevkit layout.
+
+    Files are not looked at; `check_pairs` does.
 
     Raises:
-        FileNotFoundError: the list, a photograph or a label is missing; the message names the first one.
+        FileNotFoundError, ValueError: as `csv_pairs` and `voc_pairs`.
+    """
+    return csv_pairs(data / list_name, classes) if list_name.endswith(".csv") else voc_pairs(data, list_name, classes)
+
+
+def voc_pairs(root: Path, list_name: str, classes: ClassSet = VOC) -> list[Pair]:
+    """The pairs that ImageSets/Segmentation/<list_name>.txt names.
+
+    Labels come from SegmentationClassAug; in an official kit without that folder, from SegmentationClass.
+
+    Raises:
+        FileNotFoundError: there is no such list.
         ValueError: the list is empty.
     """
     list_file = root / "ImageSets" / "Segmentation" / f"{list_name}.txt"
     if not list_file.is_file():
-        raise FileNotFoundError(f"no list {list_file}; set `data` in the recipe to a VOC2012 folder")
-    pairs = [
-        Pair(root / "JPEGImages" / f"{name}.jpg", root / "SegmentationClassAug" / f"{name}.png")
-        for name in list_file.read_text("utf-8").split()
-    ]
-    if not pairs:
+        raise FileNotFoundError(
+            f"no list {list_file}; set `data` in the recipe to a VOC2012 folder, or name a list that ends in .csv"
+        )
+    augmented = root / "SegmentationClassAug"
+    labels = augmented if augmented.is_dir() else root / "SegmentationClass"
+    names = list_file.read_text("utf-8").split()
+    if not names:
         raise ValueError(f"{list_file} names no pictures; one name per line is expected")
-    for pair in pairs:
-        for file in (pair.image, pair.label):
-            if not file.is_file():
-                raise FileNotFoundError(f"{list_name}.txt names {file.stem}, but there is no {file}")
+    return [Pair(root / "JPEGImages" / f"{name}.jpg", labels / f"{name}.png", classes) for name in names]
+
+
+def csv_pairs(file: Path, classes: ClassSet = VOC) -> list[Pair]:
+    """The pairs of a CSV file with the header `image,label`; paths are relative to the file's own folder.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: no such header, a row without two paths, or no rows at all.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"no list {file}; `python -m train split` writes lists from a folder or a CSV file")
+    pairs = []
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:  # spreadsheets like to start with a mark
+            rows = csv.DictReader(lines)
+            if not {"image", "label"} <= set(rows.fieldnames or ()):
+                raise ValueError(f"{file} starts with {rows.fieldnames}; its first line must be: image,label")
+            for row in rows:
+                if not row["image"] or not row["label"]:
+                    raise ValueError(f"{file}, line {rows.line_num}: give the paths of an image and of its label")
+                pairs.append(Pair(file.parent / row["image"], file.parent / row["label"], classes))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{file} cannot be read as CSV: {error}; save it as CSV in UTF-8") from error
+    if not pairs:
+        raise ValueError(f"{file} names no pictures; one pair per line is expected")
     return pairs
 
 
-def classes_present(pairs: list[Pair], num_classes: int) -> np.ndarray:
-    """(len(pairs), K) bool: which classes each label shows.
+def check_pairs(pairs: list[Pair], *, named: int = 5) -> np.ndarray:
+    """Read every pair once: (n, K) bool, which classes each label shows.
+
+    About 3 ms per pair and core at 400 x 288 pixels: a picture that was cut off shows only when it is decoded.
 
     Raises:
-        ValueError: a label has an id that is neither a class nor IGNORE_INDEX.
+        BadPairsError: counts all pairs with a missing or unreadable file, different sizes or an unknown id or colour,
+            and tells what is wrong with the first `named`.
     """
-    present = np.zeros((len(pairs), 256), bool)
-    for row, pair in enumerate(tqdm(pairs, desc="reading labels", unit="label", leave=False)):
-        present[row, np.unique(np.asarray(Image.open(pair.label)))] = True
-        unknown = [i for i in np.flatnonzero(present[row]) if i >= num_classes and i != IGNORE_INDEX]
-        if unknown:
-            raise ValueError(f"{pair.label} has id {unknown[0]}; there are {num_classes} classes")
-    return present[:, :num_classes]
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+        found = list(tqdm(threads.map(_check, pairs), "checking pairs", len(pairs), unit="pair", leave=False))
+    problems = [problem for problem in found if isinstance(problem, str)]
+    if problems:
+        more = [f"... and {len(problems) - named} more"] if len(problems) > named else []
+        counted = f"{len(problems):,} of {len(pairs):,} pairs cannot be used; mend them or take them off the list:"
+        raise BadPairsError("\n  ".join([counted, *problems[:named], *more]))
+    return np.array(found)
+
+
+def _check(pair: Pair) -> np.ndarray | str:
+    """(K,) bool, the classes that the label shows; or what is wrong with the pair."""
+    for file in (pair.image, pair.label):
+        if not file.is_file():
+            return f"there is no {file}"
+    try:
+        _, label = pair.load()
+    except ValueError as error:
+        return str(error)
+    return np.array(label.histogram()[: len(pair.classes)]) > 0
 
 
 def balanced_weights(present: np.ndarray, balance: float) -> np.ndarray:

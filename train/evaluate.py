@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from seg.metrics import ConfusionMatrix
@@ -19,8 +18,7 @@ def evaluate(predictor: Predictor, pairs: Sequence[Pair]) -> ConfusionMatrix:
     confusion = ConfusionMatrix(len(predictor.card.classes))
     progress = tqdm(pairs, desc=predictor.card.name, unit="image", mininterval=5)
     for pair in progress:
-        target = np.asarray(Image.open(pair.label))
-        confusion.update(target, predictor.predict(pair.image).label_map)
+        confusion.update(pair.target(), predictor.predict(pair.image).label_map)
         progress.set_postfix(miou=f"{confusion.miou:.3f}", refresh=False)
     return confusion
 

@@ -21,11 +21,10 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from seg.card import ModelCard
-from seg.classes import VOC
 from seg.transforms import Preprocess
 from train.augment import Augment
 from train.config import Recipe
-from train.data import DrawnSamples, Pair, balanced_weights, classes_present, of_official, voc_pairs
+from train.data import DrawnSamples, Pair, balanced_weights, check_pairs, data_title, listed_pairs
 from train.encoder import keep_depthwise_in_float32
 from train.environment import environment, git_commit, resolve_precision
 from train.log import write_recipe, write_session
@@ -75,10 +74,12 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCar
     _check_same_step(accelerator, run.step, folder)
 
     preprocess = Preprocess(short_side=recipe.short_side, long_side=recipe.long_side)
-    pairs, val = voc_pairs(Path(recipe.data), recipe.train_list), _val_pairs(recipe)
+    pairs = listed_pairs(Path(recipe.data), recipe.train_list, recipe.class_set)
+    present = check_pairs(pairs)
+    val = _val_pairs(recipe)
     samples = DrawnSamples(
         pairs,
-        balanced_weights(classes_present(pairs, len(VOC)), recipe.balance),
+        balanced_weights(present, recipe.balance),
         Augment(recipe, preprocess),
         start=run.step * recipe.batch_size,
         stop=recipe.steps * recipe.batch_size,
@@ -160,11 +161,13 @@ def _check_same_step(accelerator: Accelerator, step: int, folder: Path) -> None:
 
 
 def _val_pairs(recipe: Recipe) -> list[Pair]:
-    """The pictures to score on while training, evenly chosen from the val list."""
+    """The pictures to score on while training, evenly chosen from the val list and checked; none if never scored."""
     if not (recipe.eval_every and recipe.eval_images):
         return []
-    val = voc_pairs(Path(recipe.data), recipe.val_list)
-    return val[:: max(1, len(val) // recipe.eval_images)][: recipe.eval_images]
+    val = listed_pairs(Path(recipe.data), recipe.val_list, recipe.class_set)
+    val = val[:: max(1, len(val) // recipe.eval_images)][: recipe.eval_images]
+    check_pairs(val)
+    return val
 
 
 def _step(
@@ -214,7 +217,7 @@ def _stopped(number: int, step: int, folder: Path, command: str) -> Stopped:
 
 def _card(recipe: Recipe, run: Run, preprocess: Preprocess, *, images: int, origin: dict[str, Any]) -> ModelCard:
     training: dict[str, Any] = {
-        "data": f"PASCAL VOC 2012 {recipe.train_list} (VOC and SBD labels), {of_official(recipe.train_list, images)}",
+        "data": data_title(Path(recipe.data), recipe.train_list, recipe.class_set, images),
         "recipe": recipe.to_dict(),
         **origin,
         "pictures_seen": run.step * recipe.batch_size,
@@ -227,7 +230,7 @@ def _card(recipe: Recipe, run: Run, preprocess: Preprocess, *, images: int, orig
         title=recipe.title,
         model=recipe.model,
         model_options=recipe.model_options,
-        classes=VOC,
+        classes=recipe.class_set,
         preprocess=preprocess,
         weights={},
         parameters=0,
@@ -236,7 +239,8 @@ def _card(recipe: Recipe, run: Run, preprocess: Preprocess, *, images: int, orig
         training=training,
         licence="MIT",
         intended_use=(
-            "Teaching and comparing network architectures on everyday photographs of the 20 VOC classes. "
+            "Teaching and comparing network architectures on pictures like those of its training set, with the "
+            f"{len(recipe.class_set) - 1} classes of '{recipe.class_set.name}'. "
             "Not for decisions about people, safety or health."
         ),
     )

@@ -13,7 +13,6 @@ import torch
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from seg.classes import VOC
 from seg.models import DEFAULT_BACKBONE, build_model
 from train.auxiliary import WithAuxiliary
 from train.config import Recipe
@@ -93,7 +92,7 @@ def new_run(recipe: Recipe, *, begin: bool = True, synchronise: bool = False) ->
         begin: load the starting weights; off where a saved state will take their place.
         synchronise: BatchNorm looks at the pictures of all processes (CUDA only).
     """
-    network = build_model(recipe.model, num_classes=len(VOC), **recipe.model_options)
+    network = build_model(recipe.model, num_classes=len(recipe.class_set), **recipe.model_options)
     encoder_init, init = "", dict[str, Any]()
     if begin:
         encoder_init, init = init_network(
@@ -106,7 +105,7 @@ def new_run(recipe: Recipe, *, begin: bool = True, synchronise: bool = False) ->
     ema = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
     if synchronise:  # after the copy was made: what is scored and shipped runs in one process
         network = convert_sync_batchnorm(network)
-    model = WithAuxiliary(network, layers=recipe.aux_layers, num_classes=len(VOC))
+    model = WithAuxiliary(network, layers=recipe.aux_layers, num_classes=len(recipe.class_set))
     return Run(model, ema, make_optimizer(model, recipe), step=0, encoder_init=encoder_init, init=init)
 
 
