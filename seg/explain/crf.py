@@ -1,17 +1,18 @@
-"""Fully connected CRF (Krähenbühl and Koltun, NIPS 2011): pulls label borders onto the photo's edges, as DeepLab v1/v2 do.
+"""Fully connected CRF (Krähenbühl and Koltun, NIPS 2011): label borders move onto edges of the photo.
 
-Every pixel talks to every other one. Two pixels that are alike want the same label, by how alike they are (equation 3):
+Every pixel talks to every other one. Two pixels that are alike want the same label, by how alike they are (equation 3),
+with p the position in pixels and c the colour 0..255:
 
-    k(i, j) = bilateral_weight * exp(-|p_i - p_j|^2 / 2 sigma_alpha^2 - |c_i - c_j|^2 / 2 sigma_beta^2)   near, one colour
-            + smooth_weight    * exp(-|p_i - p_j|^2 / 2 sigma_gamma^2)                                    near
+    k(i, j) = bilateral_weight * exp(-|p_i - p_j|^2 / 2 sigma_alpha^2 - |c_i - c_j|^2 / 2 sigma_beta^2)
+            + smooth_weight * exp(-|p_i - p_j|^2 / 2 sigma_gamma^2)
 
-with p the position in pixels, c the colour 0..255, and the Potts model: unlike labels cost k, equal ones nothing. Mean
-field (algorithm 1) finds Q, one distribution per pixel: sum what the others say, weighted by k; add the network's own
-log-probability; softmax; again.
+Potts model: unlike labels cost k, equal ones nothing. Mean field (algorithm 1) finds Q, one distribution per pixel: sum
+what the others say, weighted by k; add the network's own log-probability; softmax; again.
 
 The sum over all pairs is a Gaussian filter, which needs no pairs. The second kernel lies in two dimensions and is
-filtered exactly, rows and columns one after the other. The first lies in five (x, y, red, green, blue) and goes through the permutohedral
-lattice (Adams, Baek and Davis, Eurographics 2010): splat onto the corners of simplices, blur there, slice back.
+filtered exactly, rows and columns one after the other. The first lies in five (x, y, red, green, blue) and goes through
+the permutohedral lattice (Adams, Baek and Davis, Eurographics 2010): splat onto the corners of simplices, blur there,
+slice back. That is an approximation, within about a tenth of the exact sum.
 
 Each kernel is normalised on both sides, k(i, j) / sqrt(n_i n_j) with n_i the sum of k(i, j) over all j. So the weights
 mean the same on a small and on a large photo. As in the authors' program, j = i is part of the sums.
@@ -22,6 +23,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -30,94 +32,100 @@ from torch.nn import functional as F
 _Filter = Callable[[torch.Tensor], torch.Tensor]  # (k, H*W) -> (k, H*W)
 
 
-def dense_crf(
-    photo: np.ndarray,
-    probabilities: np.ndarray,
-    *,
-    bilateral_weight: float = 4.0,
-    sigma_alpha: float = 49.0,
-    sigma_beta: float = 5.0,
-    smooth_weight: float = 3.0,
-    sigma_gamma: float = 3.0,
-    iterations: int = 10,
-    least: float = 0.01,
-) -> np.ndarray:
+@dataclass(frozen=True)
+class CrfSettings:
+    """Numbers of the CRF; the defaults lie in DeepLab's ranges (Chen et al. 2015, section 5.1).
+
+    There smooth weight 3, sigma_gamma 3 and ten iterations are fixed; bilateral weight, sigma_alpha and sigma_beta are
+    searched in 3..6, 30..100 and 3..6.
+
+    Attributes:
+        bilateral_weight, sigma_alpha, sigma_beta: weight of the first kernel, its width in pixels and in colour steps.
+        smooth_weight, sigma_gamma: weight of the second kernel and its width in pixels.
+        iterations: steps of mean field; 0 gives the probabilities back.
+        least: a class that wins no pixel and nowhere reaches this probability is left out, which saves its time.
+    """
+
+    bilateral_weight: float = 4.0
+    sigma_alpha: float = 49.0
+    sigma_beta: float = 5.0
+    smooth_weight: float = 3.0
+    sigma_gamma: float = 3.0
+    iterations: int = 10
+    least: float = 0.1
+
+    def __post_init__(self) -> None:
+        if (
+            min(self.sigma_alpha, self.sigma_beta, self.sigma_gamma) <= 0
+            or min(self.bilateral_weight, self.smooth_weight, self.iterations, self.least) < 0
+        ):
+            raise ValueError(f"the CRF needs sigmas above 0 and no number below 0, got {self}")
+
+
+def dense_crf(photo: np.ndarray, probabilities: np.ndarray, settings: CrfSettings = CrfSettings()) -> np.ndarray:
     """Refine a network's probabilities so that their borders follow the photo's.
 
-    The defaults are DeepLab's (Chen et al. 2015, section 5.1): smooth weight 3, sigma_gamma 3, ten iterations; the
-    others were searched there within bilateral weight 3..6, sigma_alpha 30..100 and sigma_beta 3..6. Time and memory
-    grow with the pixels: shrink a large photo, and its probabilities, first.
+    Time and memory grow with the pixels: shrink a large photo, and its probabilities, first.
 
     Args:
         photo: (H, W, 3) uint8 RGB.
         probabilities: (K, H, W) floats, at least 0, summing to 1 over K.
-        bilateral_weight, sigma_alpha, sigma_beta: weight of the first kernel, its width in pixels and in colour steps.
-        smooth_weight, sigma_gamma: weight of the second kernel and its width in pixels.
-        iterations: steps of mean field; 0 gives the probabilities back.
-        least: a class that nowhere reaches this probability is left out, which saves its time; it comes back as 0.
 
     Returns:
-        (K, H, W) float32, summing to 1 over K.
+        (K, H, W) float32, summing to 1 over K; 0 for classes left out.
 
     Raises:
-        ValueError: wrong shapes or types, other sizes, numbers out of range.
+        ValueError: wrong shapes, types or sizes; says which.
     """
-    steps = dense_crf_steps(
-        photo,
-        probabilities,
-        bilateral_weight=bilateral_weight,
-        sigma_alpha=sigma_alpha,
-        sigma_beta=sigma_beta,
-        smooth_weight=smooth_weight,
-        sigma_gamma=sigma_gamma,
-        iterations=iterations,
-        least=least,
-    )
-    return deque(steps, maxlen=1).pop()
+    kept, steps = _mean_field(photo, probabilities, settings)
+    return _whole(deque(steps, maxlen=1).pop(), kept, probabilities.shape)
 
 
 def dense_crf_steps(
-    photo: np.ndarray,
-    probabilities: np.ndarray,
-    *,
-    bilateral_weight: float = 4.0,
-    sigma_alpha: float = 49.0,
-    sigma_beta: float = 5.0,
-    smooth_weight: float = 3.0,
-    sigma_gamma: float = 3.0,
-    iterations: int = 10,
-    least: float = 0.01,
+    photo: np.ndarray, probabilities: np.ndarray, settings: CrfSettings = CrfSettings()
 ) -> Iterator[np.ndarray]:
-    """`dense_crf` to watch: yields Q (K, H, W) before the first iteration and after each, iterations + 1 arrays."""
-    _check(photo, probabilities, iterations, (sigma_alpha, sigma_beta, sigma_gamma), (bilateral_weight, smooth_weight))
-    size = photo.shape[:2]
-    kept = np.flatnonzero(probabilities.max(axis=(1, 2)) >= min(least, float(probabilities.max(axis=0).min())))
-    unary = torch.from_numpy(np.log(probabilities[kept].astype(np.float32).clip(min=1e-8)))
-    unary = unary.flatten(1)  # (k, H*W)
-    kernels: list[tuple[float, _Filter]] = []
-    if iterations and bilateral_weight:
-        features = _bilateral_features(photo, sigma_alpha, sigma_beta)
-        kernels.append((bilateral_weight, _normalised(_lattice_filter(features), size)))
-    if iterations and smooth_weight:
-        kernels.append((smooth_weight, _normalised(_gaussian_filter(size, sigma_gamma), size)))
+    """`dense_crf` to watch: Q (K, H, W) before the first iteration and after each, iterations + 1 arrays."""
+    kept, steps = _mean_field(photo, probabilities, settings)
+    return (_whole(q, kept, probabilities.shape) for q in steps)
 
+
+def _mean_field(
+    photo: np.ndarray, probabilities: np.ndarray, settings: CrfSettings
+) -> tuple[np.ndarray, Iterator[torch.Tensor]]:
+    """The classes kept (k,), and Q (k, H*W) before the first iteration and after each."""
+    _check(photo, probabilities)
+    wins = np.bincount(probabilities.argmax(axis=0).ravel(), minlength=len(probabilities)) > 0
+    kept = np.flatnonzero(wins | (probabilities.max(axis=(1, 2)) >= settings.least))
+    unary = torch.from_numpy(np.log(probabilities[kept].astype(np.float32).clip(min=1e-8))).flatten(1)  # (k, H*W)
+    return kept, _iterate(unary, _kernels(photo, settings), settings.iterations)
+
+
+def _iterate(unary: torch.Tensor, kernels: list[tuple[float, _Filter]], iterations: int) -> Iterator[torch.Tensor]:
     q = unary.softmax(dim=0)
-    yield _whole(q, kept, probabilities.shape)
+    yield q
     for _ in range(iterations):
         with torch.inference_mode():
-            # Potts: unlike labels cost, so what speaks for a label lowers its cost; the rest is equal for all labels.
-            message = sum((weight * smooth(q) for weight, smooth in kernels), torch.zeros(()))
-            q = (unary + message).softmax(dim=0)
-        yield _whole(q, kept, probabilities.shape)
+            scores = unary.clone()
+            for weight, smooth in kernels:
+                # Potts: what speaks for other labels costs. The sum over all labels is the same for each, so adding
+                # what speaks for this one gives the same softmax.
+                scores += weight * smooth(q)
+            q = scores.softmax(dim=0)
+        yield q
 
 
-def _check(
-    photo: np.ndarray,
-    probabilities: np.ndarray,
-    iterations: int,
-    sigmas: tuple[float, ...],
-    weights: tuple[float, ...],
-) -> None:
+def _kernels(photo: np.ndarray, settings: CrfSettings) -> list[tuple[float, _Filter]]:
+    size = photo.shape[:2]
+    kernels = []
+    if settings.iterations and settings.bilateral_weight:
+        features = _bilateral_features(photo, settings.sigma_alpha, settings.sigma_beta)
+        kernels.append((settings.bilateral_weight, _normalised(_lattice_filter(features), size)))
+    if settings.iterations and settings.smooth_weight:
+        kernels.append((settings.smooth_weight, _normalised(_gaussian_filter(size, settings.sigma_gamma), size)))
+    return kernels
+
+
+def _check(photo: np.ndarray, probabilities: np.ndarray) -> None:
     if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8 or not photo.size:
         raise ValueError(f"the CRF takes a photo (H, W, 3) uint8 RGB, got {photo.shape} of {photo.dtype}")
     if probabilities.ndim != 3 or not len(probabilities) or probabilities.shape[1:] != photo.shape[:2]:
@@ -127,10 +135,6 @@ def _check(
         )
     if not (np.isfinite(probabilities).all() and probabilities.min() >= 0):
         raise ValueError("probabilities must be finite and at least 0; take the softmax of the logits first")
-    if iterations < 0 or min(sigmas) <= 0 or min(weights) < 0:
-        raise ValueError(
-            f"the CRF needs iterations >= 0, sigmas > 0 and weights >= 0, got {iterations}, {sigmas} and {weights}"
-        )
 
 
 def _whole(q: torch.Tensor, kept: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -179,7 +183,9 @@ def _lattice_filter(features: np.ndarray) -> _Filter:
     """
     d, count = features.shape
     corner0, rank = _enclosing_simplex(elevated := _elevate(features))
-    weights = _barycentric(elevated - corner0.astype(np.float32), rank)  # (d+1, N): how near the pixel is to each corner
+    weights = _barycentric(
+        elevated - corner0.astype(np.float32), rank
+    )  # (d+1, N): how near the pixel is to each corner
     step = _key_steps(corner0)
     keys = _corner_keys(corner0, rank, step)  # (d+1, N): one number per corner
 
@@ -255,13 +261,12 @@ def _barycentric(rest: np.ndarray, rank: np.ndarray) -> np.ndarray:
 
 
 def _key_steps(corner0: np.ndarray) -> np.ndarray:
-    """(d+1,) int64: a lattice point's key is the sum of coordinate * step; the last coordinate follows from the rest."""
+    """(d+1,) int64: a lattice point's key is the sum of coordinate * step; the last coordinate is not needed."""
     size = len(corner0)
-    spans = np.ptp(corner0[:-1], axis=1).astype(object) + 4 * size  # Python integers do not overflow
-    steps = np.cumprod(np.append(1, spans).astype(object))
-    if steps[-1] >= 2**62:
+    spans = [int(span) + 4 * size for span in np.ptp(corner0[:-1], axis=1)]  # room for neighbours
+    if math.prod(spans) >= 2**62:
         raise ValueError("the CRF's sigmas are too small for this photo; make them larger or the photo smaller")
-    return np.append(steps[:-1], 0).astype(np.int64)
+    return np.array([*(math.prod(spans[:i]) for i in range(size - 1)), 0], np.int64)
 
 
 def _corner_keys(corner0: np.ndarray, rank: np.ndarray, step: np.ndarray) -> np.ndarray:
