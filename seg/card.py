@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,9 +83,12 @@ class ModelCard:
 
 
 def save_card(card: ModelCard, path: Path) -> None:
-    """Write the card as readable JSON, atomically."""
+    """Write the card as readable JSON, atomically; a list of numbers takes one line."""
+    text = json.dumps(card.to_dict(), ensure_ascii=False, indent=1)
+    # A line break inside a JSON string is written \n, so what spans lines here is a list, never somebody's words.
+    text = re.sub(r"\[\n[-+\d.eE,\s]+\]", lambda found: re.sub(r"\s+", " ", found[0][1:-1]).strip().join("[]"), text)
     part = path.with_suffix(".json.part")
-    part.write_text(json.dumps(card.to_dict(), ensure_ascii=False, indent=1) + "\n", "utf-8")
+    part.write_text(text + "\n", "utf-8")
     part.replace(path)
 
 

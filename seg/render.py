@@ -159,11 +159,36 @@ def triptych(photo: Image.Image, label_map: np.ndarray, class_set: ClassSet, *, 
 
     A panorama's three parts lie under each other instead of side by side.
     """
-    pictures = (
-        ("original", photo.convert("RGB")),
-        ("prediction", to_indexed(label_map, class_set).convert("RGB")),
-        ("overlay", overlay(photo, label_map, class_set)),
-    )
+    pictures = {
+        "original": photo.convert("RGB"),
+        "prediction": to_indexed(label_map, class_set).convert("RGB"),
+        "overlay": overlay(photo, label_map, class_set),
+    }
+    return _three_parts(pictures, _legend_handles(label_map, class_set), title)
+
+
+def comparison(
+    photo: Image.Image, target: np.ndarray, label_map: np.ndarray, class_set: ClassSet, *, title: str = ""
+) -> Image.Image:
+    """Original | label | prediction as one RGB figure 1500 pixels wide, with the classes of both and their colours.
+
+    Args:
+        photo: upright RGB.
+        target, label_map: (H, W) uint8 of the photo's size; IGNORE_INDEX is drawn in its own colour.
+    """
+    pictures = {
+        "original": photo.convert("RGB"),
+        "label": to_indexed(target, class_set).convert("RGB"),
+        "prediction": to_indexed(label_map, class_set).convert("RGB"),
+    }
+    present = np.union1d(target, label_map)
+    handles = [_patch(colour, name) for _, name, colour in legend(class_set, present)]
+    return _three_parts(pictures, handles, title)
+
+
+def _three_parts(pictures: dict[str, Image.Image], handles: list[Patch], title: str) -> Image.Image:
+    """Three pictures of one size with their captions and a legend; the first one's shape decides the layout."""
+    photo = next(iter(pictures.values()))
     # All lengths in pixels; the figure's height follows from the photo's shape.
     width, margin, gap, caption, entry_height, entry_columns = 1500, 24, 16, 34, 32, 6
     head = 52 if title else 12
@@ -171,7 +196,6 @@ def triptych(photo: Image.Image, label_map: np.ndarray, class_set: ClassSet, *, 
     room = width - 2 * margin if stacked else (width - 2 * margin - 2 * gap) / 3
     scale = min(room / photo.width, 1000 / photo.height)
     w, h = max(1, round(photo.width * scale)), max(1, round(photo.height * scale))
-    handles = _legend_handles(label_map, class_set)
     foot = 20 + entry_height * -(-len(handles) // entry_columns) + 12
     rows, columns = (3, 1) if stacked else (1, 3)
     height = head + rows * (caption + h) + foot
@@ -180,7 +204,7 @@ def triptych(photo: Image.Image, label_map: np.ndarray, class_set: ClassSet, *, 
     canvas = FigureCanvasAgg(figure)  # the object API: pyplot keeps global state and is unsafe in threads
     if title:
         figure.text(0.5, 1 - head / 2 / height, title, ha="center", va="center", size=17, parse_math=False)
-    for i, (name, picture) in enumerate(pictures):
+    for i, (name, picture) in enumerate(pictures.items()):
         row, column = divmod(i, columns)
         left = margin + column * (room + gap) + (room - w) / 2
         top = head + row * (caption + h) + caption
@@ -210,8 +234,12 @@ def _legend_handles(label_map: np.ndarray, class_set: ClassSet) -> list[Patch]:
     handles = []
     for class_id, name, colour in legend(class_set, present):
         share = share_text(counts[class_id] / label_map.size)
-        handles.append(Patch(facecolor=colour, edgecolor="0.4", linewidth=0.6, label=f"{name}  {share}"))
+        handles.append(_patch(colour, f"{name}  {share}"))
     return handles
+
+
+def _patch(colour: str, label: str) -> Patch:
+    return Patch(facecolor=colour, edgecolor="0.4", linewidth=0.6, label=label)
 
 
 def share_text(share: float) -> str:

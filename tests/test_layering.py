@@ -17,6 +17,7 @@ ALLOWED = {
     "seg/image.py": {"numpy", "PIL"},
     "seg/metrics.py": {"seg.classes", "numpy", "PIL"},
     "seg/render.py": {"seg.classes", "numpy", "PIL", "matplotlib"},
+    "seg/explain/crf.py": {"numpy", "torch"},
     "seg/transforms.py": {"numpy", "PIL", "torch"},
     "seg/card.py": {"seg.classes", "seg.transforms"},
     "seg/checkpoint.py": {"seg.card", "seg.models", "torch", "safetensors"},

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from seg.card import ModelCard, save_card
+from seg.card import ModelCard, load_card, save_card
 from seg.checkpoint import CheckpointError, card_path
 from seg.predictor import load_predictor
 from train.cards import results_table, shipped_cards, with_table
 from train.config import Recipe, load_recipe
 from train.data import check_pairs, data_title, listed_pairs
 from train.environment import git_commit
-from train.evaluate import evaluate, metrics_dict
+from train.evaluate import Protocol, report_dict, score, scores_dict, with_scores
+from train.figures import write_figures
 from train.loop import fit
 from train.reference import import_torchvision
 from train.shapes import LABEL_KINDS, write_shapes
 from train.split import split_source, write_split
 from train.state import Stopped
+
+_WIDTHS = (1, 2, 3, 5, 10, 20)  # of the trimap's bands, for the screen; the card has them all
 
 
 def main() -> None:
@@ -43,6 +48,11 @@ def main() -> None:
     eval_parser.add_argument("--data", type=Path, help="folder of the pictures (default: the recipe's)")
     eval_parser.add_argument("--list", help="list in ImageSets/Segmentation, or CSV file in --data (default: val list)")
     eval_parser.add_argument("--limit", type=int, help="score only this many images, evenly chosen")
+    eval_parser.add_argument("--scales", type=_numbers, default=(1.0,), metavar="0.75,1,1.25", help="average these")
+    eval_parser.add_argument("--flip", action="store_true", help="average with the mirrored photo")
+    eval_parser.add_argument("--crf", action="store_true", help="refine with the fully connected CRF")
+    eval_parser.add_argument("--figures", type=Path, metavar="DIR", help="draw the best, worst and some other images")
+    eval_parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured, per image too")
     eval_parser.add_argument("--write", action="store_true", help="write the figures into the cards")
     eval_parser.set_defaults(command=_eval)
 
@@ -106,24 +116,52 @@ def _launcher() -> str:
 
 
 def _eval(arguments: argparse.Namespace) -> None:
+    protocol = Protocol(arguments.scales, arguments.flip, arguments.crf)
+    reports = {}
     for name in arguments.checkpoints:
         predictor = load_predictor(name)
-        data, list_name = _scored_list(arguments, predictor.card)
-        pairs = listed_pairs(data, list_name, predictor.card.classes)
+        class_set = predictor.card.classes
+        folder, list_name = _scored_list(arguments, predictor.card)
+        pairs = listed_pairs(folder, list_name, class_set)
         if arguments.limit:
             pairs = pairs[:: max(1, len(pairs) // arguments.limit)][: arguments.limit]
         check_pairs(pairs)
-        confusion = evaluate(predictor, pairs)
-        metrics = metrics_dict(confusion, predictor.card.classes.names)
-        print(f"{predictor.card.name} on {list_name}, {len(pairs):,} images, at the labels' own size:")
-        for key in ("miou", "pixel_acc", "mean_acc", "fwiou"):
-            print(f"  {key:<10} {metrics[key]:.4f}")
-        for class_name, iou in metrics["iou"].items():
-            print(f"    {class_name:<14} {'  -   ' if iou is None else f'{iou:.4f}'}")
+        scores = score(predictor, pairs, protocol)
+        data = data_title(folder, list_name, class_set, len(pairs))
+        facts = {"data": data, "images": len(pairs), "commit": git_commit()}
+        metrics = scores_dict(scores, class_set.names)
+        _print_scores(f"{' + '.join(filter(None, (predictor.card.name, protocol.name)))} on {data}", metrics)
+        reports[predictor.card.name] = {**facts, "protocol": protocol.name, **report_dict(scores, class_set.names)}
+        if arguments.figures:
+            files = write_figures(arguments.figures, predictor, pairs, scores, protocol)
+            print(f"wrote {len(files)} figures to {arguments.figures}")
         if arguments.write:
-            title = data_title(data, list_name, predictor.card.classes, len(pairs))
-            found = {"data": title, "images": len(pairs), "commit": git_commit(), **metrics}
-            save_card(replace(predictor.card, metrics=found), card_path(name))
+            card = load_card(card_path(name))  # as it is now, not as it was when the predictor was loaded
+            save_card(replace(card, metrics=with_scores(card.metrics, {**facts, **metrics}, protocol)), card_path(name))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(reports) + "\n", "utf-8")
+
+
+def _print_scores(title: str, metrics: dict[str, Any]) -> None:
+    print(f"{title}, at the labels' own size:")
+    low, high = (_share(end) for end in metrics["miou_interval"])
+    print(f"  miou       {_share(metrics['miou'])}   95 % of bootstrap draws of images: {low} to {high}")
+    for key in ("pixel_acc", "mean_acc", "fwiou", "boundary_f"):
+        print(f"  {key:<10} {_share(metrics[key])}")
+    print("  px from a label border     " + "".join(f"{width:>8}" for width in _WIDTHS))
+    for key, values in metrics["trimap"].items():
+        print(f"    {key:<25}" + "".join(f"{_share(values[width - 1]):>8}" for width in _WIDTHS))
+    print("    class          iou     boundary f")
+    for name, iou in metrics["iou"].items():
+        print(f"    {name:<14} {_share(iou)}  {_share(metrics['boundary_f_by_class'][name])}")
+
+
+def _share(value: float | None) -> str:
+    return "  -   " if value is None else f"{value:.4f}"
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(map(float, text.split(",")))
 
 
 def _scored_list(arguments: argparse.Namespace, card: ModelCard) -> tuple[Path, str]:

@@ -1,0 +1,1 @@
+"""Teaching probes: what a network or a post-processing step does inside, as arrays; no page here."""
