@@ -356,7 +356,7 @@ def test_sums_over_parts_make_the_mean_over_the_whole() -> None:
 
 def test_momentum_goes_to_the_same_parameters_in_every_process(recipe: Recipe) -> None:
     run = new_run(recipe)
-    encoder = list(encoder_of(run.model).parameters())
+    encoder = list(encoder_of(run.model.network).parameters())
     rest = [parameter for parameter in run.model.parameters() if not any(parameter is one for one in encoder)]
     in_groups = [parameter for group in run.optimizer.param_groups for parameter in group["params"]]
     assert len(in_groups) == len(encoder) + len(rest)

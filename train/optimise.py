@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
 
+from train.auxiliary import WithAuxiliary
 from train.config import Recipe
 from train.encoder import encoder_of
 
 
-def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def make_optimizer(model: WithAuxiliary, recipe: Recipe) -> torch.optim.Optimizer:
     """SGD or AdamW over two groups: the encoder's parameters, then all others, each with its `peak_lr`."""
-    encoder = list(encoder_of(model).parameters())  # lists: the optimizer's state goes by position
+    encoder = list(encoder_of(model.network).parameters())  # lists: the optimizer's state goes by position
     inside = set(encoder)
     groups = [
         {"params": encoder, "peak_lr": recipe.encoder_lr},
