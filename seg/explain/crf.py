@@ -37,7 +37,8 @@ class CrfSettings:
     """Numbers of the CRF; the defaults lie in DeepLab's ranges (Chen et al. 2015, section 5.1).
 
     There smooth weight 3, sigma_gamma 3 and ten iterations are fixed; bilateral weight, sigma_alpha and sigma_beta are
-    searched in 3..6, 30..100 and 3..6.
+    searched in 3..6, 30..100 and 3..6. Here they were chosen on 16 images of VOC's train list, by the pixel accuracy
+    in a band of five pixels; 4 and 49 do nearly as well.
 
     Attributes:
         bilateral_weight, sigma_alpha, sigma_beta: weight of the first kernel, its width in pixels and in colour steps.
@@ -46,8 +47,8 @@ class CrfSettings:
         least: a class that wins no pixel and nowhere reaches this probability is left out, which saves its time.
     """
 
-    bilateral_weight: float = 4.0
-    sigma_alpha: float = 49.0
+    bilateral_weight: float = 6.0
+    sigma_alpha: float = 80.0
     sigma_beta: float = 5.0
     smooth_weight: float = 3.0
     sigma_gamma: float = 3.0
