@@ -58,6 +58,8 @@ def tiny_model(seed: int = 0) -> nn.Module:
     """An untrained FCN-8s whose labels still differ from place to place."""
     torch.manual_seed(seed)
     model = build_model("fcn8s", num_classes=len(VOC), backbone=TINY_BACKBONE, fc_channels=16)
+    model.get_submodule("score16").reset_parameters()  # FCN's skips start silent
+    model.get_submodule("score8").reset_parameters()
     return randomise_batchnorm(model).eval()
 
 

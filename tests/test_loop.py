@@ -439,3 +439,21 @@ def test_init_goes_into_the_card(recipe: Recipe, tiny_checkpoint: Path, tmp_path
     assert card.training["init"]["from"] == "tiny"  # type: ignore[union-attr]
     assert card.training["init"]["new"] == []  # type: ignore[union-attr]
     np.testing.assert_array_less(0, card.training["init"]["taken"])  # type: ignore[union-attr]
+
+
+def test_frozen_layers_stay_as_they_were(recipe: Recipe, tmp_path: Path) -> None:
+    frozen = ["conv_stem", "bn1", "blocks.0"]
+    torch.manual_seed(recipe.seed)  # as `fit` does
+    run = new_run(replace(recipe, freeze=frozen))
+    before = {name: tensor.clone() for name, tensor in run.model.network.backbone.net.state_dict().items()}
+    fit(replace(recipe, freeze=frozen, ema_decay=0.0), tmp_path, resume=False, command="x")
+    model, _ = load_checkpoint(tmp_path / "tiny.json")
+    for name, tensor in model.backbone.net.state_dict().items():
+        kept = name.startswith(("conv_stem", "bn1", "blocks.0."))
+        half = before[name].half().float() if before[name].ndim > 1 else before[name]
+        assert torch.equal(tensor, half) == kept or "num_batches" in name, name
+
+
+def test_an_unknown_layer_to_freeze_is_named_with_the_known_ones(recipe: Recipe) -> None:
+    with pytest.raises(ValueError, match=r"no layer 'block1'; it has conv_stem, .*blocks\.0"):
+        new_run(replace(recipe, freeze=["block1"]))

@@ -470,7 +470,7 @@ def test_eval_scores_on_the_lists_of_the_network_s_own_recipe(
     assert "tinyshapes on shapes/val.csv, 1 images" in said
     assert "triangle" in said
     run(monkeypatch, "eval", card, "--list", "test.csv", "--data", shapes)
-    assert "tinyshapes on test.csv, 2 images" in capsys.readouterr().out
+    assert "tinyshapes on shapes/test.csv, 2 images" in capsys.readouterr().out
     assert load_card(card).metrics["data"] == "shapes/val.csv, 1 images"
     card.write_bytes(before)
 

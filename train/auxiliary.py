@@ -16,20 +16,31 @@ class WithAuxiliary(nn.Module):
 
     Args:
         layers: names of submodules of `network` whose output is a feature map (N, C, h', w').
+        frozen: submodules of `network` that stay in eval mode.
 
     Returns:
         When called: logits (N, K, h, w) of the network, and those of the classifiers, each at its layer's own size.
     """
 
-    def __init__(self, network: nn.Module, *, layers: Sequence[str], num_classes: int) -> None:
+    def __init__(
+        self, network: nn.Module, *, layers: Sequence[str], num_classes: int, frozen: Sequence[nn.Module] = ()
+    ) -> None:
         super().__init__()
         self.network = network
+        self._frozen = list(frozen)  # a plain list: they are part of the network already
         self._features: list[torch.Tensor] = []
         for layer in layers:
             network.get_submodule(layer).register_forward_hook(self._keep)
         with torch.no_grad():  # one look at the layers' outputs tells their channels
             network.eval()(torch.zeros(1, 3, 64, 64))
         self.classifiers = nn.ModuleList(nn.Conv2d(y.shape[1], num_classes, 1) for y in self._features)
+
+    def train(self, mode: bool = True) -> WithAuxiliary:
+        """As usual, but frozen layers stay in eval mode."""
+        super().train(mode)
+        for layer in self._frozen:
+            layer.eval()
+        return self
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         self._features.clear()

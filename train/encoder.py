@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,7 @@ def init_network(model: nn.Module, *, init: str, encoder_init: str, backbone: st
     taken = {name: tensor for name, tensor in theirs.items() if name in ours and ours[name].shape == tensor.shape}
     if not taken:
         raise ValueError(f"init '{init}' ({card.model}) shares no tensor with this network; choose another checkpoint")
-    encoder = next(name for name, module in model.named_modules() if isinstance(module, Backbone))
-    missing = [name for name in ours if name.startswith(f"{encoder}.") and name not in taken]
+    missing = [name for name in ours if name.startswith(f"{_encoder_name(model)}.") and name not in taken]
     began = init_encoder(model, encoder_init, backbone) if missing else _told(card)
     model.load_state_dict(taken, strict=False)
     new = [name for name in ours if name not in taken]
@@ -77,7 +77,30 @@ def _told(card: ModelCard) -> str:
 
 def encoder_of(model: nn.Module) -> nn.Module:
     """The part of a network that starts from ImageNet: its `backbone`, which U-Net calls its `encoder`."""
-    return model.get_submodule("backbone" if hasattr(model, "backbone") else "encoder")
+    return model.get_submodule(_encoder_name(model))
+
+
+def _encoder_name(model: nn.Module) -> str:
+    return "backbone" if hasattr(model, "backbone") else "encoder"
+
+
+def frozen_layers(model: nn.Module, names: Sequence[str]) -> list[nn.Module]:
+    """The encoder's layers of these names, which learn nothing from now on.
+
+    Name the first layers without a gap, BatchNorm too: PyTorch then computes no gradient in them at all, which is what
+    makes a step faster. The caller keeps them in eval mode, so that BatchNorm's statistics stay.
+
+    Raises:
+        ValueError: the encoder has no such layer; names those it has.
+    """
+    net = encoder_of(model)
+    net = net.net if isinstance(net, Backbone) else net
+    known = dict(net.named_modules())
+    for name in names:
+        if name not in known:
+            children = ", ".join(layer for layer in known if layer and layer.count(".") < 2)
+            raise ValueError(f"recipe key 'freeze': the encoder has no layer '{name}'; it has {children}")
+    return [known[name].requires_grad_(False) for name in names]
 
 
 def _load_imagenet(encoder: Backbone, backbone: str) -> str:

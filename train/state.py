@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from seg.models import DEFAULT_BACKBONE, build_model
 from train.auxiliary import WithAuxiliary
 from train.config import Recipe
-from train.encoder import init_network
+from train.encoder import frozen_layers, init_network
 from train.optimise import make_optimizer
 
 HARMLESS = ("eval_every", "eval_images", "save_minutes", "workers", "title", "data")  # a resumed run may change these
@@ -105,7 +105,8 @@ def new_run(recipe: Recipe, *, begin: bool = True, synchronise: bool = False) ->
     ema = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
     if synchronise:  # after the copy was made: what is scored and shipped runs in one process
         network = convert_sync_batchnorm(network)
-    model = WithAuxiliary(network, layers=recipe.aux_layers, num_classes=len(recipe.class_set))
+    frozen = frozen_layers(network, recipe.freeze)
+    model = WithAuxiliary(network, layers=recipe.aux_layers, num_classes=len(recipe.class_set), frozen=frozen)
     return Run(model, ema, make_optimizer(model, recipe), step=0, encoder_init=encoder_init, init=init)
 
 
