@@ -774,7 +774,7 @@ def test_phone_scrolls_in_one_direction_only(visit, language):
     assert visitor.sideways() == 0
     visitor.upload(MOTORCYCLE)
     assert visitor.sideways() == 0
-    assert visitor.canvas("mask").bounding_box()["width"] > 300
+    assert visitor.canvas("mask").bounding_box()["width"] > 350
     visitor.canvas("overlay").tap()
     assert "x " in visitor.readout()
     with visitor.new_result(COMPARE):
