@@ -159,6 +159,10 @@ class Visitor:
         """The button below the photo for another way to give one."""
         return self.page.locator("#photo").get_by_role("button", name=GRADIO[label][language], exact=True)
 
+    def wait_for_film(self) -> None:
+        """Until the webcam shows moving pictures."""
+        self.page.wait_for_function("document.querySelector('#photo video').currentTime > 0")
+
     def wait_for_toast(self, key: str, language: str = "en") -> None:
         self.page.locator("[data-testid=toast-text]").first.wait_for()
         assert self.toasts() == [say(language, key)]
@@ -497,11 +501,9 @@ def test_webcam(visit):
     visitor = visit()
     visitor.source("Capture from camera").click()
     visitor.source("Click to Access Webcam").click()
-    take = visitor.source("capture photo")
-    take.wait_for()
-    visitor.page.wait_for_function("document.querySelector('#photo video').videoWidth > 0")
+    visitor.wait_for_film()
     with visitor.new_result():
-        take.click()
+        visitor.source("capture photo").click()
     with visitor.page.expect_request("**/queue/join*"), visitor.new_result():
         visitor.page.get_by_role("button", name="Segment", exact=True).click()
     assert visitor.ids().shape == visitor.pixels("original").shape[:2]
@@ -730,7 +732,7 @@ def test_labels_of_gradio_follow_the_switch_not_the_browser(visit, query, locale
     start.wait_for()
     assert_language()
     start.click()
-    visitor.source("capture photo", language).wait_for()
+    visitor.wait_for_film()
     assert_language()
     visitor.source("Upload file", language).click()
     visitor.upload(CAT)
