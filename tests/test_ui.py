@@ -26,14 +26,14 @@ from seg.classes import VOC
 from seg.predictor import Segmentation
 from seg.ui import downloads, page
 from seg.ui.payload import MAX_VIEW, viewer_value
-from seg.ui.photo import EXAMPLES, PhotoInput, open_photo
-from seg.ui.text import _TEXT, LANGUAGES, VIEWER, preferred_language, say
+from seg.ui.photo import EXAMPLES, NOTICED_IN_BROWSER, PhotoInput, open_photo, refuse
+from seg.ui.text import _TEXT, GRADIO, LANGUAGES, VIEWER, preferred_language, say
 
 UI = Path(__file__).resolve().parent.parent / "seg" / "ui"
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 LATIN_IN_CHINESE = {  # names and units that Chinese texts write in Latin letters too
     "API", "FCN", "U", "Net", "DeepLabV", "PNG", "ZIP", "JPEG", "WebP", "GIF", "BMP", "TIFF", "MB", "mIoU", "VOC",
-    "val", "MACs",
+    "val", "MACs", "Ctrl", "V",
 }  # fmt: skip
 
 
@@ -68,12 +68,13 @@ def fields(text: str) -> set[str]:
 def both_languages() -> list[tuple[str, str, str]]:
     """(key, English, Chinese) of everything the page can say."""
     said = [(key, entry["en"], entry["zh"]) for key, entry in _TEXT.items()]
+    said += [(key, entry["en"], entry["zh"]) for key, entry in GRADIO.items()]
     return said + [(f"viewer {key}", VIEWER["en"][key], VIEWER["zh"][key]) for key in VIEWER["en"]]
 
 
 def test_every_key_is_there_in_every_language():
     assert set(VIEWER) == set(LANGUAGES.values())
-    assert all(set(entry) == set(LANGUAGES.values()) for entry in _TEXT.values())
+    assert all(set(entry) == set(LANGUAGES.values()) for entry in [*_TEXT.values(), *GRADIO.values()])
     assert VIEWER["en"].keys() == VIEWER["zh"].keys()
 
 
@@ -107,7 +108,7 @@ def test_no_key_of_the_page_is_missing_or_unused():
     literal |= set(re.findall(r"""_paragraph\(\w+, ["'](\w+)["']""", source))
     literal |= {f"error_{reason}" for reason in re.findall(r"""_refusal\(["'](\w+)["']""", source)}
     literal |= {f"download_{kind}" for kind in ("labels", "overlay", "zip")} | {"error_title"}
-    literal |= {f"error_{reason}" for reason in reasons_of_refusal() - {"array"}}
+    literal |= {f"error_{reason}" for reason in (reasons_of_refusal() - {"array"}) | set(NOTICED_IN_BROWSER)}
     assert literal == _TEXT.keys()
 
 
@@ -301,6 +302,18 @@ def test_refusal_of_nothing_and_of_a_file_that_is_gone(language, tmp_path):
         with pytest.raises(gr.Error) as caught:
             open_photo(str(path), language)
         assert_refusal(caught.value, "missing", language, path)
+
+
+@pytest.mark.parametrize("language", LANGUAGES.values())
+@pytest.mark.parametrize("reason", NOTICED_IN_BROWSER)
+def test_refusal_of_what_never_leaves_the_browser(reason, language, tmp_path):
+    with pytest.raises(gr.Error) as caught:
+        refuse(reason, language)
+    assert_refusal(caught.value, reason, language, tmp_path)
+
+
+def test_examples_have_names_for_those_who_cannot_see_them():
+    assert {Path(example).stem for example in EXAMPLES} <= GRADIO.keys()
 
 
 def assert_refusal(error: gr.Error, reason: str, language: str, file: Path) -> None:

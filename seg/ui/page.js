@@ -1,23 +1,81 @@
 // What Gradio leaves undone, run once when the page has loaded.
 () => {
-  // The examples are pictures without words: give each button its file's name for those who cannot see it.
-  const nameExamples = () => {
-    for (const picture of document.querySelectorAll("#examples button:not([aria-label]) img")) {
-      picture.closest("button").ariaLabel = picture.src.replace(/.*\/|\.\w+$/g, "").replaceAll("_", " ");
+  // Gradio labels its buttons in English or in the browser's language, and examples, pictures without words, not at
+  // all. Here they follow the switch: a label is looked up under Gradio's words and under each of ours.
+  const known = new Map();
+  for (const [theirs, ours] of Object.entries(GRADIO_WORDS)) {
+    for (const text of [theirs, ...Object.values(ours)]) known.set(text, ours);
+  }
+  const nameAll = () => {
+    const viewer = document.querySelector(".viewer[lang]");
+    if (!viewer) return;
+    document.documentElement.lang = viewer.lang; // screen readers choose their voice by it
+    const ours = (text) => known.get(text.replaceAll("\u00a0", " ").trim())?.[viewer.lang.slice(0, 2)];
+    const put = (owner, name, value) => value && owner[name] !== value && (owner[name] = value);
+    for (const picture of document.querySelectorAll("#examples button img")) {
+      const file = picture.src.replace(/.*\/|\.\w+$/g, "");
+      put(picture.closest("button"), "ariaLabel", ours(file) || file);
     }
+    for (const node of document.querySelectorAll("#photo [aria-label], #photo [title], [data-testid=toast-close]")) {
+      const dropping = node.hasAttribute("aria-dropeffect") && ours("Drop an image file here to upload");
+      put(node, "ariaLabel", dropping || ours(node.ariaLabel || ""));
+      put(node, "title", ours(node.title));
+    }
+    const texts = document.createTreeWalker(document.querySelector("#photo"), NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) put(texts.currentNode, "data", ours(texts.currentNode.data));
   };
-  new MutationObserver(nameExamples).observe(document.body, { childList: true, subtree: true }); // they come later
-  nameExamples();
+  const watched = { childList: true, subtree: true, attributeFilter: ["lang", "aria-label", "title"] };
+  new MutationObserver(nameAll).observe(document.body, watched);
+  nameAll();
 
-  // Gradio refuses a file that is too large in English, and names it. This has the page say it in its own language.
+  const complain = (reason) => document.querySelector("#refuse-" + reason).click(); // in the page's language
+
+  // Gradio refuses a file that is too large in English, and names it.
   const refuse = (event, files) => {
     const isPhoto = event.target instanceof Element && event.target.closest("#photo");
     if (!isPhoto || ![...(files || [])].some((file) => file.size > MAX_BYTES)) return;
     event.preventDefault();
     event.stopImmediatePropagation();
     if (event.type === "change") event.target.value = ""; // so that the same file counts as a new choice
-    document.querySelector("#too-large").click();
+    complain("bytes");
   };
   document.addEventListener("change", (event) => refuse(event, event.target.files), true);
   document.addEventListener("drop", (event) => refuse(event, event.dataTransfer && event.dataTransfer.files), true);
+
+  // Gradio knows no Ctrl+V, and its paste button stays silent when there is nothing to paste, and refuses drops after.
+  const give = (file) => {
+    const input = document.querySelector("#photo input[type=file]");
+    const list = new DataTransfer();
+    list.items.add(file);
+    input.files = list.files;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+  };
+  const isPicture = (type) => type.startsWith("image/");
+  document.addEventListener("paste", (event) => {
+    const file = [...event.clipboardData.files].find(({ type }) => isPicture(type));
+    if (!file || event.target.closest("textarea, input[type=text]")) return;
+    event.preventDefault();
+    give(file);
+  });
+  const readClipboard = async () => {
+    for (const item of await navigator.clipboard.read()) {
+      const type = item.types.find(isPicture);
+      if (type) return new File([await item.getType(type)], "clipboard." + type.slice("image/".length), { type });
+    }
+    throw new Error("no picture");
+  };
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest("#photo [data-testid=source-select] button:last-of-type")) return;
+    event.stopImmediatePropagation();
+    readClipboard().then(give, () => complain("clipboard")); // refused, empty, or no clipboard without https
+  }, true);
+
+  // Gradio says nothing when there is no camera, or when the browser does not allow it.
+  const devices = navigator.mediaDevices || {}; // without https there are none
+  const ask = devices.getUserMedia?.bind(devices) || (() => Promise.reject());
+  devices.getUserMedia = (wish) => ask(wish).catch(() => {
+    complain("webcam");
+    return new Promise(() => {}); // never answered: Gradio goes on waiting, and its button can be pressed again
+  });
+  if (!navigator.mediaDevices) Object.defineProperty(navigator, "mediaDevices", { value: devices });
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,11 +15,12 @@ from seg import list_checkpoints, load_predictor
 from seg.checkpoint import complete_checkpoints
 from seg.image import MAX_BYTES
 from seg.ui import api, compare, segment
-from seg.ui.photo import EXAMPLES, PhotoInput, refuse_size
-from seg.ui.text import LANGUAGES, preferred_language, say
+from seg.ui.photo import EXAMPLES, NOTICED_IN_BROWSER, PhotoInput, refuse
+from seg.ui.text import GRADIO, LANGUAGES, preferred_language, say
 
 CSS = (Path(__file__).parent / "page.css").read_text("utf-8")
-JS = (Path(__file__).parent / "page.js").read_text("utf-8").replace("MAX_BYTES", str(MAX_BYTES))
+JS = (Path(__file__).parent / "page.js").read_text("utf-8")
+JS = JS.replace("MAX_BYTES", str(MAX_BYTES)).replace("GRADIO_WORDS", json.dumps(GRADIO, ensure_ascii=False))
 CACHE_SWEEP, CACHE_AGE = 600, 3000  # every ten minutes, files older than fifty are deleted: none lives for an hour
 _LIGHT: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 _HEAVY: dict[str, Any] = {"concurrency_id": "networks", "concurrency_limit": 1, "api_visibility": "private"}
@@ -70,8 +72,8 @@ def build() -> gr.Blocks:
                 elem_id="language",
                 elem_classes="seglab-language",
             )
-        with gr.Row():
-            with gr.Column(scale=1, min_width=280):
+        with gr.Row(elem_classes="seglab-body"):
+            with gr.Column(scale=1, min_width=280, elem_classes="seglab-photo"):
                 photo = PhotoInput(
                     label=say(language, "photo"),
                     type="filepath",
@@ -84,7 +86,7 @@ def build() -> gr.Blocks:
                 )
                 invitation = gr.HTML(_paragraph(language, "examples"), elem_classes="seglab-note")
                 gr.Examples(EXAMPLES, photo, elem_id="examples").dataset.show_label = False
-                note = gr.HTML(_note(language), elem_classes="seglab-note")
+                note = gr.HTML(_note(language), elem_id="note", elem_classes="seglab-note")
             with gr.Column(scale=3, min_width=560), gr.Tabs(selected="segment"):
                 one = segment.build(language)
                 many = compare.build(language)
@@ -93,7 +95,6 @@ def build() -> gr.Blocks:
         active = gr.State("segment")  # the tab somebody looks at
         segmented = gr.State((None, None))  # photo and network that the tab "Segment" was last asked for
         compared = gr.State(None)  # the photo that the tab "Compare" shows
-        too_large = gr.Button(visible="hidden", elem_id="too-large")  # pressed by page.js
         api.build()
 
         # Light events: language and tabs.
@@ -124,7 +125,9 @@ def build() -> gr.Blocks:
         one.tab.select(lambda: "segment", None, active, **_LIGHT)
         compare_shown = many.tab.select(lambda: "compare", None, active, **_LIGHT)
 
-        too_large.click(refuse_size, switch, None, show_progress="hidden", api_visibility="private")
+        for reason in NOTICED_IN_BROWSER:  # page.js presses these
+            refusal = gr.Button(visible="hidden", elem_id=f"refuse-{reason}")
+            refusal.click(partial(refuse, reason), switch, None, show_progress="hidden", api_visibility="private")
 
         # Heavy events: a new photo, another network or a button asks the networks.
         one.run.click(segment.segment, [photo, one.network, switch], one.viewer, **_HEAVY)

@@ -85,9 +85,13 @@ def open_photo(photo: str | bytes | None, language: str) -> Image.Image:
         raise _refusal(error.reason, language, **error.values) from None
 
 
-def refuse_size(language: str) -> None:
-    """Say that a file is too large; the browser looks before it sends."""
-    raise _refusal("bytes", language, limit=MAX_BYTES // 1_000_000)
+NOTICED_IN_BROWSER = ("bytes", "clipboard", "webcam")
+"""Reasons why a photo never leaves the browser: too large, nothing to paste, no camera."""
+
+
+def refuse(reason: str, language: str) -> None:
+    """Say one of `NOTICED_IN_BROWSER`."""
+    raise _refusal(reason, language, limit=MAX_BYTES // 1_000_000)
 
 
 def _refusal(reason: str, language: str, **values: object) -> gr.Error:

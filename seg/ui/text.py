@@ -10,7 +10,10 @@ _TEXT: dict[str, dict[str, str]] = {
         "zh": "上传一张照片，看 FCN、U-Net 和 DeepLabV3 如何给每个像素分类。",
     },
     "photo": {"en": "Your photo", "zh": "你的照片"},
-    "drop": {"en": "Drop a photo here\n- or -\nclick to choose one", "zh": "把照片拖到这里\n- 或 -\n点击选择"},
+    "drop": {
+        "en": "Drop or paste a photo here\n- or -\nclick to choose one",
+        "zh": "把照片拖到或粘贴到这里\n- 或 -\n点击选择",
+    },
     "examples": {"en": "Or try one of these", "zh": "或者试试这些照片"},
     "privacy": {
         "en": "Your photo is only used to answer you, and is deleted within an hour.",
@@ -73,7 +76,41 @@ _TEXT: dict[str, dict[str, str]] = {
         "en": "The photo is no longer there. Choose it again.",
         "zh": "照片已不存在，请重新选择。",
     },
+    "error_clipboard": {
+        "en": "No picture came from the clipboard. Copy one, press Ctrl+V or ⌘V, or upload the file.",
+        "zh": "没有从剪贴板得到图片。请先复制一张，再按 Ctrl+V 或 ⌘V，也可以直接上传文件。",
+    },
+    "error_webcam": {
+        "en": "The camera cannot be used: there is none, or the browser does not allow it. Upload a photo instead.",
+        "zh": "无法使用摄像头：没有摄像头，或浏览器不允许使用。请改为上传照片。",
+    },
 }
+
+GRADIO: dict[str, dict[str, str]] = {
+    "Drop an image file here to upload": {
+        "en": "Drop a photo here, or press to choose one",
+        "zh": "把照片拖到这里，或按下选择",
+    },
+    "Upload file": {"en": "Upload file", "zh": "上传文件"},
+    "Capture from camera": {"en": "Capture from camera", "zh": "用摄像头拍摄"},
+    "Paste from clipboard": {"en": "Paste from clipboard", "zh": "从剪贴板粘贴"},
+    "Click to Access Webcam": {"en": "Click to access the webcam", "zh": "点击打开摄像头"},
+    "grant webcam access": {"en": "Let the browser use the webcam", "zh": "允许浏览器使用摄像头"},
+    "capture photo": {"en": "Take the picture", "zh": "拍照"},
+    "select input source": {"en": "Choose a camera", "zh": "选择摄像头"},
+    "select source": {"en": "Cameras", "zh": "摄像头"},
+    "Fullscreen": {"en": "Fullscreen", "zh": "全屏"},
+    "Exit fullscreen mode": {"en": "Exit fullscreen mode", "zh": "退出全屏"},
+    "Remove Image": {"en": "Remove Image", "zh": "移除照片"},
+    "Close": {"en": "Close", "zh": "关闭"},
+    "chelsea": {"en": "Cat", "zh": "猫"},
+    "astronaut": {"en": "Astronaut", "zh": "宇航员"},
+    "motorcycle_left": {"en": "Motorcycle", "zh": "摩托车"},
+    "lion": {"en": "Lion", "zh": "狮子"},
+    "coffee": {"en": "Coffee", "zh": "咖啡"},
+    "rocket": {"en": "Rocket", "zh": "火箭"},
+}
+"""What Gradio writes in English or in the browser's language, and examples' file names, in the page's words."""
 
 VIEWER: dict[str, dict[str, str]] = {
     "en": {
@@ -90,6 +127,7 @@ VIEWER: dict[str, dict[str, str]] = {
         "chips": "Show or hide classes",
         "keys": "Arrow keys move the cursor",
         "hint": "Point at a picture, or focus one and use the arrow keys, to read the class and its confidence.",
+        "hintTouch": "Tap a picture to read class and confidence.",
         "sharesTitle": "Share of the photo",
         "factsTitle": "Network",
         "class": "Class",
@@ -118,6 +156,7 @@ VIEWER: dict[str, dict[str, str]] = {
         "chips": "显示或隐藏类别",
         "keys": "用方向键移动光标",
         "hint": "把鼠标移到图上，或选中一幅图后用方向键，查看该处的类别和网络的把握。",
+        "hintTouch": "点按图片，查看类别和网络的把握。",
         "sharesTitle": "占照片的比例",
         "factsTitle": "网络",
         "class": "类别",

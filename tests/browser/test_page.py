@@ -22,7 +22,7 @@ from seg import list_checkpoints, load_predictor, read_image
 from seg.classes import VOC
 from seg.render import disagreement
 from seg.ui.photo import EXAMPLES
-from seg.ui.text import _TEXT, VIEWER, say
+from seg.ui.text import _TEXT, GRADIO, VIEWER, say
 
 pytestmark = pytest.mark.browser
 
@@ -50,7 +50,8 @@ def browser() -> Iterator[Any]:
             pytest.fail(f"browser tests are required here: {error}")
         pytest.skip(str(error))
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]  # a test picture that moves
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", *camera])
         yield browser
         browser.close()
 
@@ -127,6 +128,58 @@ class Visitor:
     def upload(self, photo: Path, viewer: str = SEGMENT) -> None:
         with self.new_result(viewer):
             self.give(photo)
+
+    def drop(self, photo: Path) -> None:
+        """Drag a file over the photo's place and let it go there."""
+        files = self.page.evaluate_handle(
+            """data => {
+                const files = new DataTransfer();
+                const bytes = Uint8Array.from(atob(data), letter => letter.charCodeAt(0));
+                files.items.add(new File([bytes], "dropped.png", {type: "image/png"}));
+                return files;
+            }""",
+            base64.b64encode(photo.read_bytes()).decode(),
+        )
+        place = self.page.locator("#photo button[aria-dropeffect], #photo [data-testid=image] img").filter(visible=True)
+        for event in ("dragenter", "dragover", "drop"):
+            place.last.dispatch_event(event, {"dataTransfer": files})
+
+    def copy(self, kind: str, data: bytes) -> None:
+        """Put this into the clipboard."""
+        self.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        self.page.evaluate(
+            """async ([kind, data]) => {
+                const bytes = Uint8Array.from(atob(data), letter => letter.charCodeAt(0));
+                await navigator.clipboard.write([new ClipboardItem({[kind]: new Blob([bytes], {type: kind})})]);
+            }""",
+            [kind, base64.b64encode(data).decode()],
+        )
+
+    def source(self, label: str, language: str = "en") -> Any:
+        """The button below the photo for another way to give one."""
+        return self.page.locator("#photo").get_by_role("button", name=GRADIO[label][language], exact=True)
+
+    def wait_for_film(self) -> None:
+        """Until the webcam shows moving pictures."""
+        self.page.wait_for_function("document.querySelector('#photo video').currentTime > 0")
+
+    def wait_for_toast(self, key: str, language: str = "en") -> None:
+        self.page.locator("[data-testid=toast-text]").first.wait_for()
+        assert self.toasts() == [say(language, key)]
+        self.close_toasts()
+
+    def wait_until_seen(self, selector: str) -> None:
+        """Until the page stands still with at least the upper half of this in the window."""
+        self.page.wait_for_function(
+            """async at => {
+                const top = () => document.querySelector(at).getBoundingClientRect().top;
+                const before = top();
+                await new Promise(done => setTimeout(done, 200));
+                const middle = top() + document.querySelector(at).clientHeight / 2;
+                return before === top() && top() >= 0 && middle <= innerHeight;
+            }""",
+            arg=selector,
+        )
 
     def choose(self, network: str) -> None:
         self.page.locator(f"#network input[value={network}]").check()
@@ -409,6 +462,68 @@ def test_clearing_the_photo_empties_the_viewer(cat):
     cat.close_toasts()
 
 
+# Other ways to give a photo
+
+
+def assert_labelled(visitor: Visitor, photo: Path) -> None:
+    np.testing.assert_array_equal(visitor.ids(), load_predictor(NETWORKS[0]).predict(photo).label_map)
+
+
+def test_drag_and_drop(visit):
+    visitor = visit()
+    with visitor.new_result():
+        visitor.drop(CAT)
+    assert_labelled(visitor, CAT)
+    with visitor.new_result():  # on the photo that is there
+        visitor.drop(ASTRONAUT)
+    assert_labelled(visitor, ASTRONAUT)
+
+
+def test_clipboard(visit):
+    """With the keys and with the button; text is no photo, and a drop still works after that."""
+    visitor = visit()
+    visitor.copy("text/plain", b"no picture")
+    visitor.source("Paste from clipboard").click()
+    visitor.wait_for_toast("error_clipboard")
+    with visitor.new_result():
+        visitor.drop(ASTRONAUT)
+    visitor.copy("image/png", CAT.read_bytes())
+    with visitor.new_result():
+        visitor.page.keyboard.press("Control+V")
+    assert_labelled(visitor, CAT)
+    visitor.copy("image/png", ASTRONAUT.read_bytes())
+    with visitor.new_result():
+        visitor.source("Paste from clipboard").click()
+    assert_labelled(visitor, ASTRONAUT)
+
+
+def test_webcam(visit):
+    visitor = visit()
+    visitor.source("Capture from camera").click()
+    visitor.source("Click to Access Webcam").click()
+    visitor.wait_for_film()
+    with visitor.new_result():
+        visitor.source("capture photo").click()
+    with visitor.page.expect_request("**/queue/join*"), visitor.new_result():
+        visitor.page.get_by_role("button", name="Segment", exact=True).click()
+    assert visitor.ids().shape == visitor.pixels("original").shape[:2]
+    assert visitor.pixels("original").std() > 10  # Chromium's test picture, not black
+
+
+def test_no_webcam(visit):
+    visitor = visit()
+    refuse = (
+        "navigator.mediaDevices.__proto__.getUserMedia = () => Promise.reject(new DOMException('', 'NotAllowedError'))"
+    )
+    visitor.context.add_init_script(refuse)
+    visitor.page.reload()
+    visitor.source("Capture from camera").click()
+    visitor.source("Click to Access Webcam").click()
+    visitor.wait_for_toast("error_webcam")
+    visitor.source("Upload file").click()
+    visitor.upload(CAT)
+
+
 # Downloads
 
 
@@ -592,7 +707,67 @@ def test_first_language(visit, query, locale, language):
     assert visitor.page.get_by_role("button", name=say(language, "segment"), exact=True).is_visible()
 
 
+@pytest.mark.parametrize(("query", "locale"), [("?lang=zh", "en-US"), ("?lang=en", "zh-CN")])
+def test_labels_of_gradio_follow_the_switch_not_the_browser(visit, query, locale):
+    language = query[-2:]
+    visitor = visit(query, locale=locale)
+    page = visitor.page
+    page.get_by_text(VIEWER[language]["empty"]).first.wait_for()
+    labels = """() => [...document.querySelectorAll("[aria-label], [title]")].filter(node => node.checkVisibility())
+        .flatMap(node => [node.ariaLabel, node.title]).concat(document.querySelector("#photo").innerText).join("\\n")"""
+
+    def assert_language() -> None:
+        said = page.evaluate(labels)
+        assert len(said.split()) > 10
+        if language == "en":
+            assert not re.search("[\u4e00-\u9fff]", said), said
+        else:
+            titles = {word for name in NETWORKS for word in re.findall("[A-Za-z]+", load_predictor(name).card.title)}
+            assert set(re.findall("[A-Za-z]+", said)) <= WORDS_OF_BOTH | titles | {"Ctrl"}, said
+
+    assert page.evaluate("document.documentElement.lang") == {"en": "en", "zh": "zh-CN"}[language]
+    assert_language()
+    visitor.source("Capture from camera", language).click()
+    start = visitor.source("Click to Access Webcam", language)
+    start.wait_for()
+    assert_language()
+    start.click()
+    visitor.wait_for_film()
+    assert_language()
+    visitor.source("Upload file", language).click()
+    visitor.upload(CAT)
+    visitor.source("Remove Image", language).wait_for()
+    assert_language()
+
+
 # Other screens
+
+
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_phone_shows_the_result_without_a_search(visit, motion):
+    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+    visitor = visit(reduced_motion=motion, **phone)
+    visitor.upload(CAT)
+    visitor.wait_until_seen(f"{SEGMENT} figure[data-kind=overlay]")
+    visitor.page.evaluate("scrollTo(0, 0)")
+    with visitor.new_result():
+        visitor.page.get_by_role("button", name="Segment", exact=True).click()
+    visitor.wait_until_seen(f"{SEGMENT} figure[data-kind=overlay]")
+    visitor.page.evaluate("scrollTo(0, 0)")
+    with visitor.new_result(COMPARE):
+        visitor.open_tab("compare_tab")
+    visitor.wait_until_seen(f"{COMPARE} figure[data-kind=original]")
+
+
+def test_desktop_stands_still(visit):
+    visitor = visit(viewport={"width": 1280, "height": 700})
+    place = visitor.page.locator("#run").bounding_box()
+    visitor.upload(CAT)
+    with visitor.new_result():
+        visitor.page.get_by_role("button", name="Segment", exact=True).click()
+    visitor.page.mouse.move(2, 2)
+    assert visitor.page.evaluate("scrollY") == 0
+    assert visitor.page.locator("#run").bounding_box() == place
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -601,7 +776,7 @@ def test_phone_scrolls_in_one_direction_only(visit, language):
     assert visitor.sideways() == 0
     visitor.upload(MOTORCYCLE)
     assert visitor.sideways() == 0
-    assert visitor.canvas("mask").bounding_box()["width"] > 300
+    assert visitor.canvas("mask").bounding_box()["width"] > 350
     visitor.canvas("overlay").tap()
     assert "x " in visitor.readout()
     with visitor.new_result(COMPARE):

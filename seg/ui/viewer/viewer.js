@@ -11,6 +11,9 @@ const root = element.querySelector(".viewer");
 const part = (name) => root.querySelector(".viewer-" + name);
 const view = { mode: "colours", opacity: 0.6, hidden: new Set(), point: null };
 const MODES = ["colours", "outline", "confidence"];
+const PHONE = matchMedia("(max-width: 640px)");
+const TOUCH = matchMedia("(hover: none)");
+const CALM = matchMedia("(prefers-reduced-motion: reduce)");
 let scene = null; // the decoded value: {value, width, height, photo, networks, disagreement, panes}
 let arrival = 0; // counts values, so that a slow decode never overwrites a newer one
 
@@ -385,7 +388,7 @@ function showReadout() {
   const readout = part("readout");
   readout.classList.toggle("viewer-idle", !view.point);
   if (!view.point) {
-    readout.textContent = words().hint;
+    readout.textContent = TOUCH.matches ? words().hintTouch : words().hint;
     for (const pane of scene.panes) pane.figure.classList.remove("viewer-pointed");
     return;
   }
@@ -427,7 +430,10 @@ async function show() {
   }
   const decoded = await decode(value);
   if (mine !== arrival) return;
-  if (!scene || scene.value.photo.src !== value.photo.src) view.hidden.clear();
+  const samePhoto = scene && scene.value.photo.src === value.photo.src;
+  if (!samePhoto) view.hidden.clear();
+  // A comparison arrives network by network; its later parts must not pull away what somebody reads.
+  const follows = samePhoto && value.comparing && value.networks.length > scene.networks.length;
   scene = decoded;
   view.point = null;
   part("panes").classList.toggle("viewer-comparing", Boolean(value.comparing));
@@ -436,7 +442,14 @@ async function show() {
   part("body").hidden = false;
   nameAll();
   repaint();
+  if (!follows) bringIntoView();
   root.dataset.shown = value.id; // tests and screenshots wait for this
+}
+
+// On a phone the result lies below the button that asked for it.
+function bringIntoView() {
+  if (!PHONE.matches || part("panes").getBoundingClientRect().top < innerHeight / 2) return; // seen, or in a hidden tab
+  root.scrollIntoView({ behavior: CALM.matches ? "auto" : "smooth", block: "start" });
 }
 
 part("opacity").querySelector("input").addEventListener("input", (event) => {
