@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.torch
+import timm
 import torch
 from conftest import TINY_BACKBONE, tiny_card, tiny_model
 from PIL import Image
@@ -25,7 +26,7 @@ from seg.checkpoint import load_checkpoint, save_checkpoint
 from seg.classes import IGNORE_INDEX
 from seg.models import build_model
 from train import environment
-from train.config import Recipe, load_recipe, to_toml, tomllib
+from train.config import Recipe, load_recipe, to_toml, tomllib, with_backbone
 from train.encoder import encoder_of, init_network
 from train.environment import resolve_precision
 from train.log import Row, RunLog, read_log
@@ -457,3 +458,13 @@ def test_frozen_layers_stay_as_they_were(recipe: Recipe, tmp_path: Path) -> None
 def test_an_unknown_layer_to_freeze_is_named_with_the_known_ones(recipe: Recipe) -> None:
     with pytest.raises(ValueError, match=r"no layer 'block1'; it has conv_stem, .*blocks\.0"):
         new_run(replace(recipe, freeze=["block1"]))
+
+
+def test_a_recipe_moves_to_another_encoder_and_its_normalisation(recipe: Recipe, tmp_path: Path) -> None:
+    moved = with_backbone(replace(recipe, freeze=["bn1"], init="x.json", encoder_init="none"), "test_resnet")
+    assert (moved.name, moved.encoder_init, moved.init, moved.freeze) == ("tiny_test_resnet", "none", "", [])
+    card = fit(moved, tmp_path, resume=False, command="x")
+    assert card is not None
+    assert card.model_options["backbone"] == "test_resnet"
+    assert card.preprocess.mean == timm.get_pretrained_cfg("test_resnet").mean
+    assert with_backbone(replace(recipe, encoder_init="checkpoints/fcn8s.json"), "resnet50").encoder_init == "imagenet"

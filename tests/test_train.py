@@ -49,6 +49,12 @@ def test_overrides_are_toml_or_a_bare_word(tmp_path: Path) -> None:
     assert (recipe.data, recipe.name, recipe.model) == ("/some/where", "b", "unet")
 
 
+def test_one_option_of_the_network_can_be_changed(tmp_path: Path) -> None:
+    text = GOOD + 'model_options = { backbone = "resnet18", fc_channels = 8 }\n'
+    recipe = load_recipe(recipe_file(tmp_path, text), ["model_options.fc_channels=16"])
+    assert recipe.model_options == {"backbone": "resnet18", "fc_channels": 16}
+
+
 @pytest.mark.parametrize(("text", "override", "message"), [
     (GOOD + "stepz = 3\n", "", r"recipe\.toml: unknown key stepz; known: .*steps"),
     ('name = "a"\n', "", r"missing key model, title"),

@@ -15,7 +15,7 @@ from seg.card import ModelCard, load_card, save_card
 from seg.checkpoint import CheckpointError, card_path
 from seg.predictor import load_predictor
 from train.cards import results_table, shipped_cards, with_table
-from train.config import Recipe, load_recipe
+from train.config import Recipe, load_recipe, with_backbone
 from train.data import check_pairs, data_title, listed_pairs
 from train.environment import git_commit
 from train.evaluate import Protocol, report_dict, score, scores_dict, with_scores
@@ -36,6 +36,7 @@ def main() -> None:
 
     fit_parser = commands.add_parser("fit", help="train a recipe")
     fit_parser.add_argument("recipe", type=Path, help="a TOML file, for example train/recipes/fcn8s.toml")
+    fit_parser.add_argument("--backbone", help="train it on this timm encoder instead, from ImageNet weights")
     fit_parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe")
     fit_parser.add_argument(  # torchrun takes --run for a short form of its own --run-path, so --folder
         "--folder", "--run", type=Path, help="where state, log and checkpoint go (default runs/NAME)"
@@ -102,6 +103,8 @@ def main() -> None:
 
 def _fit(arguments: argparse.Namespace) -> None:
     recipe = load_recipe(arguments.recipe, arguments.set)
+    if arguments.backbone:
+        recipe = with_backbone(recipe, arguments.backbone)
     folder = arguments.folder or Path("runs") / recipe.name
     command = f"{_launcher()} {shlex.join(sys.argv[1:])}"
     card = fit(recipe, folder, resume=arguments.resume, command=command)

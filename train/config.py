@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -151,8 +151,23 @@ _CHOICES = {
 }
 
 
+def with_backbone(recipe: Recipe, backbone: str) -> Recipe:
+    """The same recipe on another timm encoder, from that one's own ImageNet weights, under a name of its own."""
+    return replace(
+        recipe,
+        name=f"{recipe.name}_{backbone}",
+        title=f"{recipe.title} ({backbone})",
+        model_options=recipe.model_options | {"backbone": backbone},
+        encoder_init="none" if recipe.encoder_init == "none" else "imagenet",
+        init="",
+        freeze=[],  # layers have other names there
+    )
+
+
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply `key=value` overrides (values in TOML syntax; a bare word is a string).
+
+    `model_options.KEY=VALUE` changes one option of the network.
 
     Raises:
         ValueError: an unknown key or a value of the wrong kind, named.
@@ -162,7 +177,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         key, separator, text = override.partition("=")
         if not separator:
             raise ValueError(f"--set takes key=value, got '{override}'")
-        values[key.strip()] = _toml_value(text.strip())
+        _put(values, key.strip(), _toml_value(text.strip()))
     known = {f.name for f in fields(Recipe)}
     unknown = sorted(set(values) - known)
     if unknown:
@@ -212,6 +227,14 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ValueError(f"{path} is not TOML: {error}") from error
+
+
+def _put(values: dict[str, Any], key: str, value: Any) -> None:
+    table, dot, option = key.partition(".")
+    if dot:
+        values[table] = values.get(table, {}) | {option: value}
+    else:
+        values[key] = value
 
 
 def _toml_value(text: str) -> Any:

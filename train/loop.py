@@ -13,6 +13,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, set_seed
@@ -21,6 +22,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from seg.card import ModelCard
+from seg.models import DEFAULT_BACKBONE
 from seg.transforms import Preprocess
 from train.augment import Augment
 from train.config import Recipe
@@ -73,7 +75,7 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCar
         run.load(state_file, recipe)
     _check_same_step(accelerator, run.step, folder)
 
-    preprocess = Preprocess(short_side=recipe.short_side, long_side=recipe.long_side)
+    preprocess = _preprocess(recipe)
     pairs = listed_pairs(Path(recipe.data), recipe.train_list, recipe.class_set)
     present = check_pairs(pairs)
     val = _val_pairs(recipe)
@@ -158,6 +160,13 @@ def _check_same_step(accelerator: Accelerator, step: int, folder: Path) -> None:
         raise ValueError(
             f"the processes would go on from different steps, {steps}: {folder} must be the same folder on all machines"
         )
+
+
+def _preprocess(recipe: Recipe) -> Preprocess:
+    """Input size as in the recipe; normalised as the encoder's ImageNet weights expect it."""
+    known = timm.get_pretrained_cfg(recipe.model_options.get("backbone", DEFAULT_BACKBONE))
+    normalise = {"mean": known.mean, "std": known.std} if known else {}
+    return Preprocess(short_side=recipe.short_side, long_side=recipe.long_side, **normalise)
 
 
 def _val_pairs(recipe: Recipe) -> list[Pair]:
