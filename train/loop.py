@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import signal
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -164,9 +165,9 @@ def _check_same_step(accelerator: Accelerator, step: int, folder: Path) -> None:
 
 def _preprocess(recipe: Recipe) -> Preprocess:
     """Input size as in the recipe; normalised as the encoder's ImageNet weights expect it."""
-    known = timm.get_pretrained_cfg(recipe.model_options.get("backbone", DEFAULT_BACKBONE))
-    normalise = {"mean": known.mean, "std": known.std} if known else {}
-    return Preprocess(short_side=recipe.short_side, long_side=recipe.long_side, **normalise)
+    preprocess = Preprocess(short_side=recipe.short_side, long_side=recipe.long_side)
+    known: Any = timm.get_pretrained_cfg(recipe.model_options.get("backbone", DEFAULT_BACKBONE))
+    return replace(preprocess, mean=known.mean, std=known.std) if known else preprocess
 
 
 def _val_pairs(recipe: Recipe) -> list[Pair]:
