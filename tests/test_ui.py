@@ -107,7 +107,7 @@ def test_every_reason_of_the_loader_has_words():
 
 def test_no_key_of_the_page_is_missing_or_unused():
     source = "\n".join(file.read_text("utf-8") for file in UI.rglob("*.py") if file.name != "text.py")
-    literal = set(re.findall(r"""say\([\w.]+, ["'](\w+)["']""", source))
+    literal = set(re.findall(r"""say\(\s*[\w.]+, ["'](\w+)["']""", source))
     literal |= set(re.findall(r"""_paragraph\(\w+, ["'](\w+)["']""", source))
     literal |= {f"error_{reason}" for reason in re.findall(r"""_refusal\(["'](\w+)["']""", source)}
     literal |= {f"download_{kind}" for kind in ("labels", "overlay", "zip")} | {"error_title"}

@@ -210,7 +210,8 @@ def _why(
 ) -> str | None:
     """Are its pixels missed, or do others get its name? IoU and the share found (recall) give the precision:
 
-    with h right, t true and s said pixels, IoU = h / (t + s - h) and recall = h / t, so s / t = recall / IoU + recall - 1.
+    with h right, t true and s said pixels, IoU = h / (t + s - h) and recall = h / t,
+    so s / t = recall / IoU + recall - 1.
     """
     iou, class_id = worst
     row = matrix[class_id] if matrix else None

@@ -240,8 +240,8 @@ SCORES: dict[str, dict[str, str]] = {
         "timeAsked": "Time here: median of {runs} runs on one photo of 512 × 512, file to label map, on this machine.",
         "timeServed": "Time here: median over the photos labelled since this page was started.",
         "meaning": "What do the figures mean?",
-        "meaning_miou": "IoU of a class: pixels that are it and are called it, out of those that are it or are called it. "
-        "mIoU is the mean over the classes.",
+        "meaning_miou": "IoU of a class: pixels that are it and are called it, out of those that are it or are "
+        "called it. mIoU is the mean over the classes.",
         "meaning_pixel_acc": "Share of all pixels with the right class. Background makes it look good.",
         "meaning_mean_acc": "Share of a class's pixels that are found, mean over the classes.",
         "meaning_fwiou": "IoU weighted by how many pixels each class has.",
