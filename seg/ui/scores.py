@@ -149,6 +149,7 @@ def _network(card: ModelCard, taken: TimeHere | None, language: str) -> dict[str
         "name": card.name,
         "title": card.title,
         **{key: _share(metrics.get(key)) for key in FIGURES},
+        "data": str(metrics.get("data", "")),
         "interval": _shares(metrics.get("miou_interval"), 2),
         "iou": _by_class(metrics.get("iou"), card.classes),
         "confusion": confusion(card),

@@ -28,8 +28,8 @@ _TEXT: dict[str, dict[str, str]] = {
     "compare_tab": {"en": "Compare", "zh": "比较"},
     "scores_tab": {"en": "Scores", "zh": "成绩"},
     "scores_what": {
-        "en": "How well each network does on photos it never saw in training, and what it costs.",
-        "zh": "每个网络在训练时没见过的照片上表现如何，代价多大。",
+        "en": "What was measured of each network, on the photos its card names, and what it costs.",
+        "zh": "每个网络在卡片所写的照片上测得的成绩，以及它的代价。",
     },
     "scores_measure": {"en": "Measure the time here", "zh": "在这台机器上计时"},
     "scores_none": {
@@ -221,7 +221,7 @@ SCORES: dict[str, dict[str, str]] = {
         "none": "None",
         "nothing": "Nothing is chosen. Switch a network and a class on.",
         "interval": "mIoU with its 95 % interval",
-        "intervalNote": "The whisker is where the mean of another such set of photos would lie, 95 times in 100.",
+        "intervalNote": "The whisker: of many sets drawn again from the same photos, 95 % have their mIoU in it (bootstrap).",
         "notScored": "not scored yet",
         "figures": "Figures and cost",
         "sortHint": "Press a heading to sort.",
@@ -274,7 +274,7 @@ SCORES: dict[str, dict[str, str]] = {
         "none": "全不选",
         "nothing": "没有选中任何内容，请选一个网络和一个类别。",
         "interval": "mIoU 及其 95 % 区间",
-        "intervalNote": "须线表示：换一批同样的照片，100 次里有 95 次均值落在这里。",
+        "intervalNote": "须线：从同一批照片里反复重新抽样，95 % 的样本得到的数值落在其中（自助法）。",
         "notScored": "尚未评测",
         "figures": "指标与代价",
         "sortHint": "点表头可排序。",

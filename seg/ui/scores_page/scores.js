@@ -169,7 +169,8 @@ function figures(group, networks, view, again) {
   };
   const heads = [heading(t.network, "title", true), ...COLUMNS.map((name, i) => heading(title(name), name, i > 4))];
   const best = {};
-  for (const name of COLUMNS) {
+  const comparable = (name) => (SHARES.has(name) ? new Set(networks.filter((n) => n.miou != null).map((n) => n.data)).size : name === "macs" ? sizes.size : 1) === 1;
+  for (const name of COLUMNS.filter(comparable)) {
     const known = networks.map((n) => n[name]).filter((n) => n != null);
     if (known.length > 1) best[name] = SHARES.has(name) ? Math.max(...known) : Math.min(...known);
   }
