@@ -27,13 +27,13 @@ from seg.predictor import Segmentation
 from seg.ui import downloads, page
 from seg.ui.payload import MAX_VIEW, viewer_value
 from seg.ui.photo import EXAMPLES, NOTICED_IN_BROWSER, PhotoInput, open_photo, refuse
-from seg.ui.text import _TEXT, GRADIO, LANGUAGES, VIEWER, preferred_language, say
+from seg.ui.text import _TEXT, GRADIO, LANGUAGES, SCORES, VIEWER, preferred_language, say
 
 UI = Path(__file__).resolve().parent.parent / "seg" / "ui"
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 LATIN_IN_CHINESE = {  # names and units that Chinese texts write in Latin letters too
     "API", "FCN", "U", "Net", "DeepLabV", "PNG", "ZIP", "JPEG", "WebP", "GIF", "BMP", "TIFF", "MB", "mIoU", "VOC",
-    "val", "MACs", "Ctrl", "V",
+    "val", "MACs", "Ctrl", "V", "IoU", "F",
 }  # fmt: skip
 
 
@@ -69,13 +69,16 @@ def both_languages() -> list[tuple[str, str, str]]:
     """(key, English, Chinese) of everything the page can say."""
     said = [(key, entry["en"], entry["zh"]) for key, entry in _TEXT.items()]
     said += [(key, entry["en"], entry["zh"]) for key, entry in GRADIO.items()]
-    return said + [(f"viewer {key}", VIEWER["en"][key], VIEWER["zh"][key]) for key in VIEWER["en"]]
+    for part in (VIEWER, SCORES):
+        said += [(f"browser {key}", part["en"][key], part["zh"][key]) for key in part["en"]]
+    return said
 
 
 def test_every_key_is_there_in_every_language():
     assert set(VIEWER) == set(LANGUAGES.values())
     assert all(set(entry) == set(LANGUAGES.values()) for entry in [*_TEXT.values(), *GRADIO.values()])
     assert VIEWER["en"].keys() == VIEWER["zh"].keys()
+    assert SCORES["en"].keys() == SCORES["zh"].keys()
 
 
 @pytest.mark.parametrize(("key", "english", "chinese"), both_languages())
@@ -104,7 +107,7 @@ def test_every_reason_of_the_loader_has_words():
 
 def test_no_key_of_the_page_is_missing_or_unused():
     source = "\n".join(file.read_text("utf-8") for file in UI.rglob("*.py") if file.name != "text.py")
-    literal = set(re.findall(r"""say\([\w.]+, ["'](\w+)["']""", source))
+    literal = set(re.findall(r"""say\(\s*[\w.]+, ["'](\w+)["']""", source))
     literal |= set(re.findall(r"""_paragraph\(\w+, ["'](\w+)["']""", source))
     literal |= {f"error_{reason}" for reason in re.findall(r"""_refusal\(["'](\w+)["']""", source)}
     literal |= {f"download_{kind}" for kind in ("labels", "overlay", "zip")} | {"error_title"}
@@ -118,6 +121,13 @@ def test_no_key_of_the_viewer_is_missing_or_unused():
     used |= set(re.findall(r'makePane\("(\w+)"', script)) | {"mask", "overlay", "confidence"}
     used |= set(json.loads(re.search(r"const MODES = (\[.*?\]);", script)[1]))
     assert used == VIEWER["en"].keys()
+
+
+def test_no_key_of_the_scores_is_missing_or_unused():
+    script = (UI / "scores_page" / "scores.js").read_text("utf-8")
+    columns = json.loads(re.search(r"const COLUMNS = (\[.*?\]);", script)[1])
+    used = set(re.findall(r"\bt\.([a-zA-Z]+)", script)) | set(columns) | {f"meaning_{name}" for name in columns[:5]}
+    assert used == SCORES["en"].keys()
 
 
 def test_an_unknown_language_is_english():

@@ -11,7 +11,7 @@ from PIL import Image
 
 from seg import Predictor, Segmentation, list_checkpoints, load_predictor
 from seg.card import ModelCard
-from seg.ui import downloads
+from seg.ui import downloads, scores
 from seg.ui.payload import viewer_value
 from seg.ui.photo import open_photo
 from seg.ui.text import say
@@ -65,6 +65,7 @@ def compare(photo: str | bytes | None, language: str, progress: gr.Progress | No
             words = say(language, "running", title=title, number=number, count=len(predictors))
             progress((number - 1, len(predictors)), desc=words)
         found.append((predictor.predict(image), predictor.card))
+        scores.TIMES.served(found[-1][0])
         yield viewer_value(image, found, comparing=True, complete=number == len(predictors))
 
 

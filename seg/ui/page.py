@@ -14,7 +14,7 @@ import gradio as gr
 from seg import list_checkpoints, load_predictor
 from seg.checkpoint import complete_checkpoints
 from seg.image import MAX_BYTES
-from seg.ui import api, compare, segment
+from seg.ui import api, compare, scores, segment
 from seg.ui.photo import EXAMPLES, NOTICED_IN_BROWSER, PhotoInput, refuse
 from seg.ui.text import GRADIO, LANGUAGES, preferred_language, say
 
@@ -90,6 +90,7 @@ def build() -> gr.Blocks:
             with gr.Column(scale=3, min_width=560), gr.Tabs(selected="segment"):
                 one = segment.build(language)
                 many = compare.build(language)
+                board = scores.build(language)
         foot = gr.HTML(_foot(language), elem_classes="seglab-foot")
         file = gr.DownloadButton("…", visible="hidden", elem_id="file")
         active = gr.State("segment")  # the tab somebody looks at
@@ -115,15 +116,23 @@ def build() -> gr.Blocks:
                 gr.update(value=say(language, "download_zip")),
                 gr.update(value=_foot(language)),
                 gr.update(label=say(language, "network")),
+                gr.update(label=say(language, "scores_tab")),
+                gr.update(value=_paragraph(language, "scores_what")),
+                gr.update(value=say(language, "scores_measure")),
+                gr.update(value=scores.value(language)),
             ]
 
         spoken = [head, photo, invitation, note, one.tab, many.tab, one.run, many.run, many.what]
         spoken += [one.viewer, many.viewer, *(button for button, _ in one.downloads), many.download, foot, one.network]
+        spoken += [board.tab, board.what, board.measure, board.board]
         switch.change(speak, switch, spoken, **_LIGHT)
         page.load(_first_language, None, switch, **_LIGHT)
         page.load(None, None, None, js=JS, api_visibility="private")
         one.tab.select(lambda: "segment", None, active, **_LIGHT)
         compare_shown = many.tab.select(lambda: "compare", None, active, **_LIGHT)
+
+        board.tab.select(lambda: "scores", None, active, **_LIGHT)
+        board.tab.select(scores.value, switch, board.board, **_LIGHT)  # with the times of photos labelled meanwhile
 
         for reason in NOTICED_IN_BROWSER:  # page.js presses these
             refusal = gr.Button(visible="hidden", elem_id=f"refuse-{reason}")
@@ -142,6 +151,7 @@ def build() -> gr.Blocks:
         many.run.click(_compare, [photo, switch], [many.viewer, compared], **_HEAVY)
         for trigger in (photo.change, compare_shown.then):
             trigger(_compare_if_looked_at, [photo, switch, active, compared], [many.viewer, compared], **_HEAVY)
+        board.measure.click(scores.measure, switch, board.board, **_HEAVY)
         for button, kind in one.downloads:
             _offer(button, partial(segment.download, kind), [photo, one.network, switch], file)
         _offer(many.download, compare.download, [photo, switch], file)

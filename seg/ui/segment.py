@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from seg import list_checkpoints, load_predictor
-from seg.ui import downloads
+from seg.ui import downloads, scores
 from seg.ui.payload import viewer_value
 from seg.ui.photo import open_photo
 from seg.ui.text import say
@@ -65,7 +65,9 @@ def segment(photo: str | bytes | None, network: str, language: str) -> dict[str,
     """The viewer's value for one photo and one network."""
     image = open_photo(photo, language)
     predictor = load_predictor(network)
-    return viewer_value(image, [(predictor.predict(image), predictor.card)])
+    result = predictor.predict(image)
+    scores.TIMES.served(result)
+    return viewer_value(image, [(result, predictor.card)])
 
 
 def download(kind: str, photo: str | bytes | None, network: str, language: str) -> str:
