@@ -221,7 +221,7 @@ SCORES: dict[str, dict[str, str]] = {
         "none": "None",
         "nothing": "Nothing is chosen. Switch a network and a class on.",
         "interval": "mIoU with its 95 % interval",
-        "intervalNote": "The whisker: of many sets drawn again from the same photos, 95 % have their mIoU in it (bootstrap).",
+        "intervalNote": "The whisker: of many sets drawn again from the same photos, 95 % have mIoU in it (bootstrap).",
         "notScored": "not scored yet",
         "figures": "Figures and cost",
         "sortHint": "Press a heading to sort.",

@@ -99,6 +99,7 @@ def test_confusion_tells_by_hover_and_by_keys(reader):
         assert re.fullmatch(r"Of the pixels that are cat, [\d.<]+ % were called dog\.", readout.inner_text())
         rows.nth(0).locator("td").nth(0).focus()
         reader.page.keyboard.press("ArrowDown")
+        reader.page.keyboard.press("ArrowRight")
         right = metrics(skill=CARDS["guess-a"])["confusion_per_mille"][1][1]
         assert readout.inner_text() == f"Of the pixels that are aeroplane, {right / 10:.0f} % were called so, rightly."
 
