@@ -85,7 +85,9 @@ def build() -> gr.Blocks:
                     elem_id="photo",
                 )
                 invitation = gr.HTML(_paragraph(language, "examples"), elem_classes="seglab-note")
-                gr.Examples(EXAMPLES, photo, elem_id="examples").dataset.show_label = False
+                examples = gr.Examples(EXAMPLES, photo, elem_id="examples")
+                examples.dataset.show_label = False
+                examples.input_component_props = [{}]  # or a click brings back the label in the first language
                 note = gr.HTML(_note(language), elem_id="note", elem_classes="seglab-note")
             with gr.Column(scale=3, min_width=560), gr.Tabs(selected="segment"):
                 one = segment.build(language)

@@ -738,6 +738,9 @@ def test_labels_of_gradio_follow_the_switch_not_the_browser(visit, query, locale
     visitor.upload(CAT)
     visitor.source("Remove Image", language).wait_for()
     assert_language()
+    with visitor.new_result():
+        page.locator("#examples button").nth(1).click()
+    assert_language()
 
 
 # Other screens
