@@ -14,7 +14,7 @@ import gradio as gr
 from seg import list_checkpoints, load_predictor
 from seg.checkpoint import complete_checkpoints
 from seg.image import MAX_BYTES
-from seg.ui import api, compare, scores, segment
+from seg.ui import api, compare, lab, scores, segment
 from seg.ui.photo import EXAMPLES, NOTICED_IN_BROWSER, PhotoInput, refuse
 from seg.ui.text import GRADIO, LANGUAGES, preferred_language, say
 
@@ -92,6 +92,7 @@ def build() -> gr.Blocks:
             with gr.Column(scale=3, min_width=560), gr.Tabs(selected="segment"):
                 one = segment.build(language)
                 many = compare.build(language)
+                inside = lab.build(language)
                 board = scores.build(language)
         foot = gr.HTML(_foot(language), elem_classes="seglab-foot")
         file = gr.DownloadButton("…", visible="hidden", elem_id="file")
@@ -122,11 +123,12 @@ def build() -> gr.Blocks:
                 gr.update(value=_paragraph(language, "scores_what")),
                 gr.update(value=say(language, "scores_measure")),
                 gr.update(value=scores.value(language)),
+                *lab.speak(language),
             ]
 
         spoken = [head, photo, invitation, note, one.tab, many.tab, one.run, many.run, many.what]
         spoken += [one.viewer, many.viewer, *(button for button, _ in one.downloads), many.download, foot, one.network]
-        spoken += [board.tab, board.what, board.measure, board.board]
+        spoken += [board.tab, board.what, board.measure, board.board, *lab.spoken(inside)]
         switch.change(speak, switch, spoken, **_LIGHT)
         page.load(_first_language, None, switch, **_LIGHT)
         page.load(None, None, None, js=JS, api_visibility="private")
@@ -154,6 +156,7 @@ def build() -> gr.Blocks:
         for trigger in (photo.change, compare_shown.then):
             trigger(_compare_if_looked_at, [photo, switch, active, compared], [many.viewer, compared], **_HEAVY)
         board.measure.click(scores.measure, switch, board.board, **_HEAVY)
+        lab.wire(inside, photo, switch, active, _HEAVY, _LIGHT)
         for button, kind in one.downloads:
             _offer(button, partial(segment.download, kind), [photo, one.network, switch], file)
         _offer(many.download, compare.download, [photo, switch], file)

@@ -26,6 +26,8 @@ _TEXT: dict[str, dict[str, str]] = {
     "api": {"en": "Use via API", "zh": "通过 API 使用"},
     "segment_tab": {"en": "Segment", "zh": "分割"},
     "compare_tab": {"en": "Compare", "zh": "比较"},
+    "lab_tab": {"en": "Lab", "zh": "实验室"},
+    "lesson": {"en": "Lesson", "zh": "课程"},
     "scores_tab": {"en": "Scores", "zh": "成绩"},
     "scores_what": {
         "en": "What was measured of each network, on the photos its card names, and what it costs.",

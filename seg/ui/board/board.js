@@ -1,0 +1,203 @@
+// The board of a lesson. Gradio runs this once per board and hands in `element`, `props`, `watch` and `trigger`.
+//
+// props.value  {id, blocks} or null, made by the functions of seg/ui/board/__init__.py
+// props.lang   "en" or "zh"; both props may be missing at first
+// WORDS        the board's own words, put before this file by __init__.py
+//
+// Words are put in as text, never as HTML. A new language redraws; only `pick` asks the server.
+
+const root = element.querySelector(".board");
+const SVG = "http://www.w3.org/2000/svg";
+const DASHES = ["", "7 4", "2 4", "10 3 2 3", "4 2", "12 4", "1 3", "6 2 2 2"]; // lines differ without colour too
+const language = () => (props.lang === "zh" ? "zh" : "en");
+const say = (words) => (words && typeof words === "object" ? words[language()] ?? words.en : String(words ?? ""));
+const open = new Set(); // titles of the tables somebody unfolded; outlives a new answer
+
+function make(tag, attributes = {}, ...children) {
+  const node = tag === "svg" || tag.startsWith("svg:") ? document.createElementNS(SVG, tag.replace("svg:", "")) : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (name.startsWith("--")) node.style.setProperty(name, value);
+    else if (value != null && value !== "" && value !== false) node.setAttribute(name, value);
+  }
+  node.append(...children.filter((child) => child != null && child !== ""));
+  return node;
+}
+
+const heading = (words) => (say(words) ? make("h4", {}, say(words)) : null);
+
+// --- blocks -----------------------------------------------------------------------------------------------------------
+
+const BLOCKS = {
+  text: ({ text, finding }) => make("p", { class: finding ? "board-finding" : "board-text" }, say(text)),
+  pictures: (block) =>
+    make("section", {}, heading(block.title), make("div", { class: "board-pictures", "--columns": block.columns }, ...block.items.map(onePicture))),
+  table: (block) => make("section", {}, heading(block.title), scrolling(block.title || block.head[0], tableOf(block.head, block.rows))),
+  grids: (block) => make("section", {}, heading(block.title), make("div", { class: "board-grids" }, ...block.items.map(oneGrid))),
+  chart: chartOf,
+};
+
+const scrolling = (words, node) => make("div", { class: "board-scroll", role: "region", tabindex: 0, "aria-label": say(words) }, node);
+
+function tableOf(head, rows) {
+  const headRow = make("tr", {}, ...head.map((words) => make("th", { scope: "col" }, say(words))));
+  const body = rows.map((row) => make("tr", {}, ...row.map((entry, i) => oneCell(entry, i === 0))));
+  return make("table", {}, make("thead", {}, headRow), make("tbody", {}, ...body));
+}
+
+function oneCell(entry, first) {
+  const rich = entry && typeof entry === "object" && "text" in entry;
+  const node = make(first ? "th" : "td", first ? { scope: "row" } : {});
+  if (rich && entry.swatch) node.append(make("span", { class: "board-swatch", "--c": `rgb(${entry.swatch})` }));
+  node.append(say(rich ? entry.text : entry));
+  if (rich && entry.bar != null) {
+    node.classList.add("board-bar");
+    node.style.setProperty("--share", `${100 * Math.min(1, Math.max(0, entry.bar))}%`);
+  }
+  return node;
+}
+
+function oneGrid({ values, title, note, marked }) {
+  const numbers = values.flat().filter((v) => v != null);
+  const most = Math.max(1e-9, ...numbers.map(Math.abs));
+  const thick = new Set(marked.map(String));
+  const rows = values.map((row, r) =>
+    make("tr", {}, ...row.map((v, c) => {
+      const shade = v == null ? 0 : Math.round((55 * Math.abs(v)) / most);
+      const kind = [v < 0 ? "board-below" : "board-above", thick.has(`${r},${c}`) ? "board-marked" : ""].join(" ");
+      return make("td", { class: kind, "--shade": `${shade}%` }, v == null ? "" : String(v));
+    })),
+  );
+  const caption = make("figcaption", {}, say(title));
+  const foot = say(note) ? make("p", { class: "board-note" }, say(note)) : null;
+  return make("figure", { class: "board-grid" }, caption, scrolling(title, make("table", {}, make("tbody", {}, ...rows))), foot);
+}
+
+// --- pictures ---------------------------------------------------------------------------------------------------------
+
+function onePicture(item) {
+  const image = make("img", { src: item.src, width: item.width, height: item.height, class: item.pixelated ? "board-pixels" : "" });
+  image.alt = [say(item.alt) || [say(item.title), say(item.note)].filter(Boolean).join(". ")].join("");
+  const frame = make("div", { class: "board-frame" }, image, shapesOf(item));
+  if (item.pick) makePickable(frame, item);
+  const note = say(item.note) ? make("p", { class: "board-note" }, say(item.note)) : null;
+  return make("figure", {}, make("figcaption", {}, say(item.title)), frame, note);
+}
+
+function shapesOf({ width, height, shapes }) {
+  const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
+  const stroke = { fill: "none", "vector-effect": "non-scaling-stroke" };
+  for (const s of shapes) {
+    for (const [colour, more] of [["black", 3], [s.colour, 0]]) { // a dark rim first: seen on any photo
+      if (s.kind === "dot") {
+        const at = `M ${s.x} ${s.y} h 0`; // a line of no length with round ends is a disc of constant size
+        svg.append(make("svg:path", { ...stroke, d: at, stroke: colour, "stroke-linecap": "round", "stroke-width": s.size + more }));
+      } else {
+        const at = { x: s.x0, y: s.y0, width: Math.max(0, s.x1 - s.x0), height: Math.max(0, s.y1 - s.y0) };
+        svg.append(make("svg:rect", { ...stroke, ...at, stroke: colour, "stroke-width": 2 + more, "stroke-dasharray": s.dashed ? "6 5" : null }));
+      }
+    }
+  }
+  return svg;
+}
+
+function makePickable(frame, item) {
+  const cross = make("span", { class: "board-cross" });
+  cross.hidden = true;
+  let at = [0.5, 0.5];
+  frame.classList.add("board-pick");
+  frame.append(cross);
+  frame.tabIndex = 0;
+  frame.setAttribute("role", "button");
+  frame.setAttribute("aria-label", `${say(item.title)}. ${say(WORDS.keys)}`);
+  const show = (visible) => {
+    cross.hidden = !visible;
+    cross.style.left = 100 * at[0] + "%";
+    cross.style.top = 100 * at[1] + "%";
+  };
+  const ask = () => trigger("pick", { x: at[0], y: at[1] });
+  frame.addEventListener("click", (event) => {
+    const inside = frame.getBoundingClientRect();
+    at = [(event.clientX - inside.left) / inside.width, (event.clientY - inside.top) / inside.height].map((v) => Math.min(0.9999, Math.max(0, v)));
+    show(true);
+    ask();
+  });
+  frame.addEventListener("keydown", (event) => {
+    const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+    if (event.key === "Enter" || event.key === " ") ask();
+    else if (moves[event.key]) at = at.map((v, i) => Math.min(0.9999, Math.max(0, v + moves[event.key][i] * (event.shiftKey ? 0.005 : 0.03))));
+    else return;
+    event.preventDefault();
+    show(true);
+  });
+  frame.addEventListener("blur", () => show(false));
+}
+
+// --- line chart -------------------------------------------------------------------------------------------------------
+
+function chartOf(block) {
+  const [W, H, left, right, top, bottom] = [640, 260, 52, 14, 12, 44];
+  const known = block.lines.flatMap((line) => line.values).filter((v) => v != null);
+  const [low, high] = block.y_range || rangeOf(known);
+  const first = Math.min(...block.x);
+  const span = Math.max(...block.x) - first || 1;
+  const px = (x) => left + ((x - first) / span) * (W - left - right);
+  const py = (y) => top + (1 - (y - low) / (high - low || 1)) * (H - top - bottom);
+  const nameOf = (i) => (block.x_names ? say(block.x_names[i]) : String(+block.x[i].toPrecision(4)));
+  const label = [say(block.title), ...block.lines.map((line) => `${say(line.name)}: ${line.values.map((v, i) => `${nameOf(i)} ${short(v)}`).join(", ")}`)].join(". ");
+  const svg = make("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": label, class: "board-chart" });
+  for (let i = 0; i <= 4; i++) {
+    const y = low + (i * (high - low)) / 4;
+    svg.append(make("svg:line", { x1: left, x2: W - right, y1: py(y), y2: py(y), class: "board-rule" }));
+    svg.append(make("svg:text", { x: left - 8, y: py(y) + 4, "text-anchor": "end" }, short(y)));
+  }
+  const every = Math.ceil(block.x.length / 9);
+  block.x.forEach((x, i) => i % every === 0 && svg.append(make("svg:text", { x: px(x), y: H - bottom + 18, "text-anchor": "middle" }, nameOf(i))));
+  svg.append(make("svg:text", { x: (left + W - right) / 2, y: H - 6, "text-anchor": "middle" }, say(block.x_label)));
+  block.lines.forEach((line, i) => {
+    const colour = `var(--line-${i % 8})`;
+    let d = "";
+    line.values.forEach((v, j) => { if (v != null) d += `${d && line.values[j - 1] != null ? "L" : "M"}${px(block.x[j])} ${py(v)}`; });
+    svg.append(make("svg:path", { d, fill: "none", "stroke-width": 2.5, "stroke-dasharray": DASHES[i % 8], "--c": colour, class: "board-line" }));
+    line.values.forEach((v, j) => v != null && svg.append(make("svg:circle", { cx: px(block.x[j]), cy: py(v), r: 3, "--c": colour, class: "board-spot" })));
+  });
+  const key = make("ul", { class: "board-key" }, ...block.lines.map((line, i) => {
+    const stroke = make("svg", { viewBox: "0 0 30 8", width: 30, height: 8, "aria-hidden": "true" });
+    stroke.append(make("svg:line", { x1: 0, x2: 30, y1: 4, y2: 4, "stroke-width": 3, "stroke-dasharray": DASHES[i % 8], "--c": `var(--line-${i % 8})`, class: "board-line" }));
+    return make("li", {}, stroke, say(line.name));
+  }));
+  const rows = block.x.map((_, i) => [nameOf(i), ...block.lines.map((line) => short(line.values[i]))]);
+  const head = [say(block.x_label), ...block.lines.map((line) => say(line.name))];
+  const id = JSON.stringify(block.title);
+  const details = make("details", { ontoggle: () => (details.open ? open.add(id) : open.delete(id)) },
+    make("summary", {}, say(WORDS.table)), scrolling(WORDS.table, tableOf(head, rows)));
+  details.open = open.has(id);
+  const axis = say(block.y_label) ? make("p", { class: "board-note" }, "↑ " + say(block.y_label)) : null;
+  return make("section", {}, heading(block.title), key, axis, svg, details);
+}
+
+const short = (v) => (v == null ? "–" : String(+v.toPrecision(3)));
+
+function rangeOf(values) {
+  if (!values.length) return [0, 1];
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  return low === high ? [low - 0.5, high + 0.5] : [low, high];
+}
+
+// --- life -------------------------------------------------------------------------------------------------------------
+
+function draw() {
+  const value = props.value;
+  const focused = root.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null;
+  root.lang = language() === "zh" ? "zh-CN" : "en";
+  const empty = root.querySelector(".board-empty");
+  empty.textContent = say(WORDS.empty);
+  empty.hidden = Boolean(value);
+  root.querySelector(".board-blocks").replaceChildren(...(value ? value.blocks.map((block) => BLOCKS[block.kind](block)) : []));
+  if (focused) [...root.querySelectorAll("[aria-label]")].find((node) => node.getAttribute("aria-label") === focused)?.focus({ preventScroll: true });
+  root.dataset.shown = value ? value.id : ""; // tests and screenshots wait for this
+}
+
+watch("value", draw);
+watch("lang", draw);
+draw();

@@ -1,0 +1,171 @@
+"""Tab "Lab": a list of lessons, and for the chosen one its sentences, its controls and its board.
+
+Every lesson is a `Lesson`; this file lays them out and asks the one that somebody looks at. One event asks for all of
+them, so a new photo costs one place in the queue, whatever the number of lessons.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from seg.ui.board import Block, make_board
+from seg.ui.lessons import LESSONS, Lesson
+from seg.ui.photo import open_photo
+from seg.ui.text import say
+
+CENTRE = (0.5, 0.5)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The components of one lesson."""
+
+    lesson: Lesson
+    column: gr.Column
+    text: gr.HTML
+    controls: list[Any]
+    board: gr.HTML
+
+
+@dataclass(frozen=True)
+class LabTab:
+    """The tab's components, for the page to wire.
+
+    Attributes:
+        tab, chooser: what they are called.
+        desks: one per lesson, in the order of `LESSONS`.
+        point: the state with the pixel that somebody pointed at, shares of width and height.
+        asked: the state with what each lesson was last asked, so that nothing is computed twice.
+    """
+
+    tab: gr.Tab
+    chooser: gr.Radio
+    desks: list[Desk]
+    point: gr.State
+    asked: gr.State
+
+
+def build(language: str) -> LabTab:
+    """Lay out the tab inside the surrounding gr.Tabs."""
+    with gr.Tab(say(language, "lab_tab"), id="lab") as tab:
+        chooser = gr.Radio(
+            _titles(language),
+            value=LESSONS[0].key,
+            label=say(language, "lesson"),
+            show_label=False,
+            container=False,
+            elem_id="lesson",
+            elem_classes="seglab-lessons",
+        )
+        desks = [_desk(lesson, language) for lesson in LESSONS]
+    return LabTab(tab, chooser, desks, gr.State(CENTRE), gr.State({}))
+
+
+def _desk(lesson: Lesson, language: str) -> Desk:
+    with gr.Column(
+        visible=lesson is LESSONS[0], elem_id=f"lesson-{lesson.key}", elem_classes="seglab-lesson"
+    ) as column:
+        words = gr.HTML(lesson.text(language), elem_classes="seglab-lesson-text")
+        with gr.Row(elem_classes="seglab-lesson-controls"):
+            controls = [c.make(language, f"lesson-{lesson.key}-{c.name}") for c in lesson.controls]
+        board = make_board(elem_id=f"board-{lesson.key}", language=language)
+    return Desk(lesson, column, words, controls, board)
+
+
+def wire(lab: LabTab, photo: Any, switch: Any, active: Any, heavy: dict[str, Any], light: dict[str, Any]) -> None:
+    """What triggers what, inside the surrounding gr.Blocks.
+
+    Args:
+        photo, switch, active: the page's photo, language switch and state with the tab that somebody looks at.
+        heavy, light: settings of events that ask the networks, and of those that do not.
+    """
+    chosen = lab.chooser.change(_show_only, lab.chooser, [desk.column for desk in lab.desks], **light)
+    opened = lab.tab.select(lambda: "lab", None, active, **light)
+    controls = [control for desk in lab.desks for control in desk.controls]
+    boards = [desk.board for desk in lab.desks]
+    picked = [desk.board.pick(_picked, None, lab.point, **light) for desk in lab.desks]
+    ask_shown = {
+        "fn": _asker(lab, boards),
+        "inputs": [photo, switch, active, lab.chooser, lab.point, lab.asked, *controls],
+        "outputs": [*boards, lab.asked],
+        "trigger_mode": "always_last",
+        **heavy,
+    }
+    gr.on([photo.change, *(control.change for control in controls)], **ask_shown)
+    for event in (chosen, opened, *picked):
+        event.then(**ask_shown)
+
+
+def spoken(lab: LabTab) -> list[Any]:
+    """The components whose words change with the language, in the order of `speak`."""
+    return [lab.tab, lab.chooser, *(part for desk in lab.desks for part in (desk.text, *desk.controls, desk.board))]
+
+
+def speak(language: str) -> list[Any]:
+    """An update for each component of `spoken`."""
+    updates = [gr.update(label=say(language, "lab_tab")), gr.update(choices=_titles(language))]
+    for lesson in LESSONS:
+        updates += [gr.update(value=lesson.text(language))]
+        updates += [gr.update(**control.worded(language)) for control in lesson.controls]
+        updates += [gr.update(lang=language)]
+    return updates
+
+
+def ask(lesson: Lesson, photo: Any, language: str, point: Any, values: list[Any]) -> dict[str, Any] | None:
+    """The board's value for one lesson; None where a photo is needed and there is none."""
+    if photo is None and lesson.needs_photo:
+        return None
+    image = None if photo is None else open_photo(photo, language)
+    return board_value(lesson.answer(photo=image, point=_point(point), **lesson.checked(values)))
+
+
+def board_value(blocks: list[Block]) -> dict[str, Any]:
+    """What a board draws; the id tells one answer from the next."""
+    return {"id": secrets.token_hex(8), "blocks": blocks}
+
+
+def _asker(lab: LabTab, boards: list[gr.HTML]) -> Callable[..., list[Any]]:
+    def asked_for(photo: Any, language: str, active: str, key: str, point: Any, asked: dict, *values: Any) -> list[Any]:
+        answers: list[Any] = [gr.skip() for _ in boards]
+        if active != "lab":
+            return [*answers, asked]
+        start = 0
+        for place, desk in enumerate(lab.desks):
+            own = list(values[start : start + len(desk.controls)])
+            start += len(desk.controls)
+            question = [photo, point, own]
+            if desk.lesson.key == key and asked.get(key) != question:
+                asked = {**asked, key: question}
+                try:
+                    answers[place] = ask(desk.lesson, photo, language, point, own)
+                except gr.Error:  # the tab "Segment" has said what is wrong with the photo
+                    answers[place] = None
+        return [*answers, asked]
+
+    return asked_for
+
+
+def _show_only(key: str) -> list[Any]:
+    return [gr.update(visible=lesson.key == key) for lesson in LESSONS]
+
+
+def _picked(event: gr.EventData) -> tuple[float, float]:
+    return _point((getattr(event, "x", None), getattr(event, "y", None)))
+
+
+def _point(point: Any) -> tuple[float, float]:
+    """A pair of shares, whatever the browser sent; the centre where it is none."""
+    try:
+        x, y = (float(value) for value in point)
+    except (TypeError, ValueError):
+        return CENTRE
+    return (x, y) if 0 <= x < 1 and 0 <= y < 1 else CENTRE
+
+
+def _titles(language: str) -> list[tuple[str, str]]:
+    return [(f"{i}  {lesson.title[language]}", lesson.key) for i, lesson in enumerate(LESSONS, start=1)]

@@ -1,0 +1,128 @@
+"""What a lesson is: words, controls, and one function from a photo and the controls' values to a board's blocks."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+
+from seg.ui.board import Block, Words, both
+
+HEADINGS: dict[str, Words] = {
+    "do": both("Do", "动手"),
+    "notice": both("Notice", "观察"),
+    "paper": both("Paper", "论文"),
+}
+
+
+@dataclass(frozen=True)
+class Control:
+    """A Gradio component whose value `answer` gets under the keyword `name`.
+
+    Attributes:
+        kind: the component's class.
+        label: shown above it.
+        settings: its other arguments, the first `value` among them.
+        choices: (words, value) of each, for a radio, checkboxes or a dropdown.
+    """
+
+    name: str
+    kind: type[Any]
+    label: Words
+    settings: dict[str, Any] = field(default_factory=dict)
+    choices: Sequence[tuple[Words | str, Any]] = ()
+
+    def make(self, language: str, elem_id: str) -> Any:
+        """The component, in the surrounding layout."""
+        return self.kind(**self.settings, **self.worded(language), elem_id=elem_id)
+
+    def worded(self, language: str) -> dict[str, Any]:
+        """What of the component depends on the language."""
+        words: dict[str, Any] = {"label": self.label[language]}
+        if self.choices:
+            words["choices"] = [(w if isinstance(w, str) else w[language], value) for w, value in self.choices]
+        return words
+
+
+def choice(name: str, label: Words, choices: Sequence[tuple[Words | str, Any]], value: Any = None) -> Control:
+    """One of several; the first, unless `value` says another."""
+    return Control(name, gr.Radio, label, {"value": choices[0][1] if value is None else value}, choices)
+
+
+def several(name: str, label: Words, choices: Sequence[tuple[Words | str, Any]], value: Sequence[Any]) -> Control:
+    """Any of several; `value` are the ones chosen at first."""
+    return Control(name, gr.CheckboxGroup, label, {"value": list(value)}, choices)
+
+
+def slider(name: str, label: Words, low: float, high: float, *, step: float, value: float) -> Control:
+    """A number between two ends."""
+    return Control(name, gr.Slider, label, {"minimum": low, "maximum": high, "step": step, "value": value})
+
+
+def switch(name: str, label: Words, value: bool = False) -> Control:
+    """On or off."""
+    return Control(name, gr.Checkbox, label, {"value": value})
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One lesson of the lab.
+
+    Attributes:
+        key: its name in addresses, `?lesson=KEY`.
+        title: short, for the list of lessons.
+        tells: a few plain sentences, each one paragraph.
+        do: one thing to do.
+        notice: what to look at.
+        paper: where it stands: authors, year, section.
+        controls: in their order.
+        answer: keyword-only; gets `photo` (upright RGB PIL image, or None where `needs_photo` is off), `point` (x, y in
+            shares of width and height, 0 to 1) and the value of each control by its name; returns the board's blocks.
+            It must answer any value a client may send: values are checked with `checked`, or by hand.
+        needs_photo: off for a lesson that can do without.
+    """
+
+    key: str
+    title: Words
+    tells: Sequence[Words]
+    do: Words
+    notice: Words
+    paper: Words
+    controls: Sequence[Control]
+    answer: Callable[..., list[Block]]
+    needs_photo: bool = True
+
+    def text(self, language: str) -> str:
+        """The lesson's sentences as HTML."""
+        rows = "".join(f"<p>{html.escape(words[language])}</p>" for words in self.tells)
+        named = {"do": self.do, "notice": self.notice, "paper": self.paper}
+        parts = "".join(
+            f"<dt>{html.escape(HEADINGS[key][language])}</dt><dd>{html.escape(words[language])}</dd>"
+            for key, words in named.items()
+        )
+        return f'<div class="lesson-text"><h3>{html.escape(self.title[language])}</h3>{rows}<dl>{parts}</dl></div>'
+
+    def checked(self, values: Sequence[Any]) -> dict[str, Any]:
+        """The controls' values by name, each one that its control offers; anything else becomes its first value.
+
+        Gradio itself checks a radio and checkboxes; a slider's number may be anything.
+        """
+        return {control.name: _allowed(control, value) for control, value in zip(self.controls, values, strict=True)}
+
+
+def _allowed(control: Control, value: Any) -> Any:
+    first = control.settings.get("value")
+    if control.kind is gr.Slider:
+        low, high = control.settings["minimum"], control.settings["maximum"]
+        number = value if isinstance(value, (int, float)) and value == value else first
+        return type(first)(min(high, max(low, number)))
+    if control.kind is gr.Checkbox:
+        return bool(value)
+    known = [entry for _, entry in control.choices]
+    if control.kind is gr.CheckboxGroup:
+        chosen = value if isinstance(value, list) else []
+        return [entry for entry in known if entry in chosen]
+    return value if not control.choices or value in known else first

@@ -1,0 +1,68 @@
+"""The lab in Chromium: every lesson is walked through, in both languages, on a desk and on a phone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from page_server import PageServer
+from test_page import LANGUAGES, Visitor, browser  # noqa: F401, a fixture
+
+from seg.ui.lessons import LESSONS
+from seg.ui.text import say
+
+pytestmark = pytest.mark.browser
+
+VIEWS = {
+    "en": {"viewport": {"width": 1280, "height": 900}},
+    "zh": {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True},
+}
+
+
+def shown(visitor: Visitor, key: str) -> str:
+    return str(visitor.page.evaluate("at => document.querySelector(at)?.dataset.shown || ''", f"#board-{key} .board"))
+
+
+def wait_for_board(visitor: Visitor, key: str, *, other_than: str = "") -> None:
+    visitor.page.wait_for_function(
+        "([at, old]) => (document.querySelector(at)?.dataset.shown || '') !== old",
+        arg=[f"#board-{key} .board", other_than],
+    )
+
+
+def open_lesson(visitor: Visitor, key: str) -> None:
+    """Choose it and wait for its first answer."""
+    visitor.page.locator(f"#lesson input[value={key}]").dispatch_event("click")
+    visitor.page.locator(f"#board-{key}").wait_for()
+    wait_for_board(visitor, key)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_lesson_answers_and_fits_the_screen(browser: Any, page_server: PageServer, language: str) -> None:  # noqa: F811
+    visitor = Visitor(browser, page_server, locale=LANGUAGES[language], **VIEWS[language])
+    visitor.page.locator("#examples button").first.click()
+    visitor.open_tab("lab_tab", language)
+    for lesson in LESSONS:
+        open_lesson(visitor, lesson.key)
+        board = visitor.page.locator(f"#board-{lesson.key}")
+        assert board.locator(".board-blocks > *").count() > 0
+        text = visitor.page.locator(f"#lesson-{lesson.key} .lesson-text").inner_text()
+        assert lesson.title[language] in text
+        assert "undefined" not in board.inner_text()
+        assert "[object" not in board.inner_text()
+        assert visitor.sideways() <= 0, lesson.key
+    visitor.leave()
+
+
+def test_the_language_switches_without_asking_again(browser: Any, page_server: PageServer) -> None:  # noqa: F811
+    visitor = Visitor(browser, page_server)
+    visitor.page.locator("#examples button").first.click()
+    visitor.open_tab("lab_tab")
+    first = LESSONS[0]
+    wait_for_board(visitor, first.key)
+    answer = shown(visitor, first.key)
+    visitor.page.get_by_text("中文", exact=True).click()
+    visitor.page.get_by_role("tab", name=say("zh", "lab_tab"), exact=True).wait_for()
+    visitor.page.get_by_text(first.title["zh"]).last.wait_for()
+    assert shown(visitor, first.key) == answer
+    visitor.leave()

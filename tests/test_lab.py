@@ -1,0 +1,96 @@
+"""The lab: every lesson's words, its answers as blocks a board can draw, and a dispatcher that trusts nobody."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seg.ui import lab
+from seg.ui.board import both, box, cell, chart, dot, grid, picture, table
+from seg.ui.lessons import LESSONS, Lesson, choice, several, slider, switch
+from seg.ui.photo import EXAMPLES
+from seg.ui.text import LANGUAGES
+
+KINDS = {"text", "pictures", "table", "chart", "grids"}
+IDS = [lesson.key for lesson in LESSONS]
+
+
+def words_in(value: Any) -> list[dict[str, str]]:
+    """Every text in several languages inside nested lists and dictionaries."""
+    if isinstance(value, dict) and "en" in value:
+        return [value]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return [words for part in inner for words in words_in(part)]
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=IDS)
+def test_a_lesson_says_everything_in_every_language(lesson: Lesson) -> None:
+    said = [lesson.title, *lesson.tells, lesson.do, lesson.notice, lesson.paper]
+    said += [control.label for control in lesson.controls]
+    said += [words for control in lesson.controls for words, _ in control.choices if isinstance(words, dict)]
+    for words in said:
+        assert set(words) == set(LANGUAGES.values())
+        assert all(text.strip() for text in words.values())
+    for language in LANGUAGES.values():
+        assert lesson.title[language] in lesson.text(language)
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=IDS)
+def test_a_lesson_answers_with_blocks_for_a_photo(lesson: Lesson) -> None:
+    first = [control.settings["value"] for control in lesson.controls]
+    value = lab.ask(lesson, EXAMPLES[0], "en", lab.CENTRE, first)
+    assert value is not None
+    assert value["blocks"]
+    assert {block["kind"] for block in value["blocks"]} <= KINDS
+    json.dumps(value, allow_nan=False)  # it travels as JSON
+    for words in words_in(value):
+        assert set(words) == set(LANGUAGES.values()), words
+
+
+@pytest.mark.parametrize("lesson", [lesson for lesson in LESSONS if lesson.needs_photo])
+def test_without_a_photo_a_lesson_that_needs_one_shows_nothing(lesson: Lesson) -> None:
+    assert lab.ask(lesson, None, "en", lab.CENTRE, [None for _ in lesson.controls]) is None
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=IDS)
+def test_controls_take_any_nonsense(lesson: Lesson) -> None:
+    for nonsense in (None, "?", -1e9, float("nan"), [], ["?"], {}):
+        values = lesson.checked([nonsense for _ in lesson.controls])
+        assert set(values) == {control.name for control in lesson.controls}
+        for control in lesson.controls:
+            assert values[control.name] == control.settings["value"] or values[control.name] != nonsense
+
+
+def test_values_are_brought_back_to_what_a_control_offers() -> None:
+    words = both("a", "一")
+    controls = [
+        choice("one", words, [(words, 1), (words, 2)]),
+        several("some", words, [(words, 1), (words, 2)], [2]),
+        slider("number", words, 0, 10, step=1, value=5),
+        switch("on", words),
+    ]
+    lesson = Lesson("k", words, [words], words, words, words, controls, lambda **_: [])
+    assert lesson.checked([7, [2, 9], 99, 1]) == {"one": 1, "some": [2], "number": 10, "on": True}
+    assert lesson.checked([2, "x", float("nan"), None]) == {"one": 2, "some": [], "number": 5, "on": False}
+
+
+@pytest.mark.parametrize("point", [None, "xy", (1,), (2, 0.1), (float("nan"), 0), ("a", "b"), {"x": 1}, (-0.1, 0.2)])
+def test_a_point_from_a_browser_may_be_nonsense(point: Any) -> None:
+    assert lab._point(point) == lab.CENTRE
+
+
+def test_a_picture_keeps_its_coordinates_when_it_is_reduced() -> None:
+    made = picture(Image.new("RGB", (4000, 1000)), "x", shapes=[dot(3999, 999), box(0, 0, 10, 10)])
+    assert (made["width"], made["height"]) == (4000, 1000)
+    assert len(made["src"]) < 50_000
+
+
+def test_blocks_carry_plain_numbers_and_no_made_up_zero() -> None:
+    block = chart([1, 2], [("a", [np.float32(0.5), None])], title="t", x_label="x", y_label="y")
+    assert block["lines"][0]["values"] == [0.5, None]
+    assert grid(np.array([[1.234, np.nan]]), "g")["values"] == [[1.23, None]]
+    assert table(["a"], [["b", cell("c", bar=np.float64(0.5).item())]])["rows"][0][1]["bar"] == 0.5
