@@ -114,11 +114,12 @@ class Lesson:
 
 
 def _allowed(control: Control, value: Any) -> Any:
-    first = control.settings.get("value")
+    first: Any = control.settings.get("value")
     if control.kind is gr.Slider:
         low, high = control.settings["minimum"], control.settings["maximum"]
-        number = value if isinstance(value, (int, float)) and value == value else first
-        return type(first)(min(high, max(low, number)))
+        number = float(value) if isinstance(value, (int, float)) and value == value else float(first)
+        number = min(high, max(low, number))
+        return round(number) if isinstance(first, int) else number
     if control.kind is gr.Checkbox:
         return bool(value)
     known = [entry for _, entry in control.choices]
