@@ -59,4 +59,6 @@ def test_a_run_with_a_teacher_and_lovasz_goes_on_as_if_nothing_had_happened(
     }  # fmt: skip
     alone = fit(replace(recipe, teacher="", lovasz_weight=0.0), tmp_path / "alone", resume=False, command="")
     assert "teacher" not in alone.training  # type: ignore[union-attr]
-    assert not torch.equal(weights_of(tmp_path / "alone")["score8.weight"], weights_of(tmp_path / "whole")["score8.weight"])
+    assert not torch.equal(
+        weights_of(tmp_path / "alone")["score8.weight"], weights_of(tmp_path / "whole")["score8.weight"]
+    )

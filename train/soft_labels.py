@@ -53,7 +53,9 @@ def write_soft_labels(
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(".part")
     metadata = {"names": json.dumps(names), **{key: str(value) for key, value in vars(facts).items()}}
-    save_file({"logits": logits, "extent": extent}, part, metadata)
+    tensors = {"logits": logits, "extent": extent}
+    # safetensors writes the memory of an array as it lies, whatever its strides.
+    save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, part, metadata)
     part.replace(file)
 
 
