@@ -25,6 +25,7 @@ from train.reference import import_torchvision
 from train.shapes import LABEL_KINDS, write_shapes
 from train.split import split_source, write_split
 from train.state import Stopped
+from train.teacher import teach
 
 _WIDTHS = (1, 2, 3, 5, 10, 20)  # of the trimap's bands, for the screen; the card has them all
 
@@ -83,6 +84,15 @@ def main() -> None:
     shapes_parser.add_argument("--labels", choices=LABEL_KINDS, default="indexed", help="ids, or the classes' colours")
     shapes_parser.add_argument("--seed", type=int, default=0, help="another seed draws other pictures")
     shapes_parser.set_defaults(command=_shapes)
+
+    teach_parser = commands.add_parser("teach", help="ask a TFLite teacher about every picture, for soft labels")
+    teach_parser.add_argument("teacher", type=Path, help="an int8 DeepLab, .tflite")
+    teach_parser.add_argument("--out", type=Path, default=Path("runs/teacher"), help="folder of the soft labels")
+    teach_parser.add_argument("--data", type=Path, default=Path(Recipe.data), help="folder of the pictures")
+    teach_parser.add_argument("--list", default=Recipe.train_list, help="list of the pictures (default trainaug)")
+    teach_parser.add_argument("--title", default="", help="of the teacher, for cards (default: its file's name)")
+    teach_parser.add_argument("--threads", type=int, default=2, help="of the interpreter (default 2)")
+    teach_parser.set_defaults(command=_teach)
 
     download_parser = commands.add_parser("download", help="download VOC 2012 and SBD (3.4 GB)")
     download_parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="where VOCdevkit goes")
@@ -184,6 +194,12 @@ def _split(arguments: argparse.Namespace) -> None:
 def _shapes(arguments: argparse.Namespace) -> None:
     write_shapes(arguments.folder, images=arguments.images, labels=arguments.labels, seed=arguments.seed)
     print(f"drew {arguments.images:,} pictures; lists and class file are in {arguments.folder}")
+
+
+def _teach(arguments: argparse.Namespace) -> None:
+    pairs = listed_pairs(arguments.data, arguments.list)
+    file = teach(arguments.teacher, pairs, arguments.out, title=arguments.title, threads=arguments.threads)
+    print(f"wrote {file} ({file.stat().st_size / 1e6:.0f} MB); in a recipe, or after --set: teacher={file}")
 
 
 def _download(arguments: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -51,6 +52,10 @@ class Recipe:
         aux_layers: modules of the network, for example "decoder.0", on whose outputs throw-away 1x1 classifiers learn
             the same labels. Long decoders learn faster with a short way from the loss to each step.
         aux_weight: how much their mean loss counts beside the network's own.
+        lovasz_weight: how much the Lovász-Softmax loss counts beside the network's own cross-entropy; 0 leaves it out.
+        teacher: path of a soft label file that `python -m train teach` wrote; "" learns from the labels alone.
+        teacher_weight: share of the teacher's loss, 0..1; the cross-entropy with the labels has the rest.
+        teacher_temperature: above 1 the teacher's less likely classes count more.
         ema_decay: of the exponential moving average of the weights, which is what gets shipped.
         mixed_precision: "bf16", "no", or "auto": bf16 where the hardware multiplies it faster, see
             `train.environment.resolve_precision`.
@@ -90,6 +95,10 @@ class Recipe:
     clip_norm: float = 0.0
     aux_layers: list[str] = field(default_factory=list)
     aux_weight: float = 0.4
+    lovasz_weight: float = 0.0
+    teacher: str = ""
+    teacher_weight: float = 0.5
+    teacher_temperature: float = 1.0
     ema_decay: float = 0.99
     mixed_precision: str = "auto"
     eval_every: int = 200
@@ -116,6 +125,12 @@ class Recipe:
                 raise ValueError(f"recipe key '{key}' takes {listed}, got '{getattr(self, key)}'")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"recipe key 'ema_decay' takes 0 (no average) to below 1, got {self.ema_decay}")
+        if not 0 <= self.teacher_weight <= 1:
+            raise ValueError(f"recipe key 'teacher_weight' takes 0 to 1, got {self.teacher_weight}")
+        if not 0 < self.teacher_temperature < math.inf:
+            raise ValueError(f"recipe key 'teacher_temperature' must be above 0, got {self.teacher_temperature}")
+        if not 0 <= self.lovasz_weight < math.inf:
+            raise ValueError(f"recipe key 'lovasz_weight' must be at least 0, got {self.lovasz_weight}")
 
     @cached_property
     def class_set(self) -> ClassSet:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,9 @@ from tqdm import tqdm
 
 from seg.classes import VOC, ClassSet
 from seg.image import InvalidImageError, read_image
+from train.augment import Augment
 from train.labels import read_label
+from train.soft_labels import SoftLabels
 
 _OFFICIAL_SIZES = {"train": 1464, "trainaug": 10582, "val": 1449}
 
@@ -172,8 +173,10 @@ def balanced_weights(present: np.ndarray, balance: float) -> np.ndarray:
     return weights / weights.sum()
 
 
-class DrawnSamples(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+class DrawnSamples(Dataset[tuple[torch.Tensor, ...]]):
     """Position p of a run -> augmented (x, target). Everything random depends on (seed, p) alone.
+
+    With a teacher there is more: its logits, and which of them count, as `SoftLabels.at` returns them.
 
     So a run that goes on from step s after a crash sees exactly the pictures an uninterrupted run would have seen,
     and several processes share one order without talking to each other.
@@ -183,20 +186,27 @@ class DrawnSamples(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self,
         pairs: list[Pair],
         weights: np.ndarray,
-        augment: Callable[[Image.Image, Image.Image], tuple[torch.Tensor, torch.Tensor]],
+        augment: Augment,
         *,
         start: int,
         stop: int,
         seed: int,
+        teacher: SoftLabels | None = None,
     ) -> None:
+        self.teacher = teacher
         self.pairs, self.augment, self.start, self.seed = pairs, augment, start, seed
         self.order = np.random.default_rng(seed).choice(len(pairs), size=stop, p=weights)
 
     def __len__(self) -> int:
         return len(self.order) - self.start
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
         position = self.start + index
+        pair = self.pairs[self.order[position]]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed * 1_000_003 + position)
-            return self.augment(*self.pairs[self.order[position]].load())
+            image, label = pair.load()
+            if self.teacher is None:
+                return self.augment(image, label)
+            x, target, positions = self.augment.with_positions(image, label)
+        return x, target, *self.teacher.at(pair.image.stem, positions, (image.height, image.width))

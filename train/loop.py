@@ -29,11 +29,12 @@ from train.augment import Augment
 from train.config import Recipe
 from train.data import DrawnSamples, Pair, balanced_weights, check_pairs, data_title, listed_pairs
 from train.encoder import keep_depthwise_in_float32
-from train.environment import environment, git_commit, resolve_precision
+from train.environment import environment, git_commit, keep_freed_memory, resolve_precision
 from train.log import write_recipe, write_session
-from train.losses import cross_entropy_sums
+from train.losses import cross_entropy_sums, distillation_sums, lovasz_softmax
 from train.optimise import set_learning_rates
 from train.recorder import Recorder, is_scored
+from train.soft_labels import SoftLabels
 from train.state import Run, Stopped, StopSignals, ignore_interrupt, new_run
 
 
@@ -65,6 +66,8 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCar
     precision = resolve_precision(recipe.mixed_precision)
     accelerator = _accelerator(precision)
     processes, on_cpu = accelerator.num_processes, accelerator.device.type == "cpu"
+    if on_cpu:
+        keep_freed_memory()
     set_seed(recipe.seed)
     torch.set_flush_denormal(True)
     run = new_run(recipe, begin=not saved, synchronise=processes > 1 and not on_cpu)
@@ -78,6 +81,7 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCar
 
     preprocess = _preprocess(recipe)
     pairs = listed_pairs(Path(recipe.data), recipe.train_list, recipe.class_set)
+    teacher = _teacher(recipe, pairs)
     present = check_pairs(pairs)
     val = _val_pairs(recipe)
     samples = DrawnSamples(
@@ -87,6 +91,7 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCar
         start=run.step * recipe.batch_size,
         stop=recipe.steps * recipe.batch_size,
         seed=recipe.seed,
+        teacher=teacher,
     )
     loader = DataLoader(
         samples,
@@ -103,7 +108,8 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCar
     origin = {"command": command, "commit": git_commit(), "seed": recipe.seed}
 
     def card() -> ModelCard:
-        return _card(recipe, run, preprocess, images=len(pairs), origin=origin | {"environment": machine})
+        facts = origin | {"environment": machine} | _taught(recipe, teacher)
+        return _card(recipe, run, preprocess, images=len(pairs), origin=facts)
 
     recorder = None
     if accelerator.is_main_process:
@@ -118,8 +124,8 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCar
             disable=recorder is None,
         )  # fmt: skip
         model.train()
-        for x, target in progress:
-            loss, stop = _step(recipe, run, model, accelerator, x, target, signals)
+        for batch in progress:
+            loss, stop = _step(recipe, run, model, accelerator, batch, signals)
             if recorder:
                 recorder.after_step(loss, progress)
             if is_scored(recipe, run.step):
@@ -180,37 +186,68 @@ def _val_pairs(recipe: Recipe) -> list[Pair]:
     return val
 
 
+def _teacher(recipe: Recipe, pairs: list[Pair]) -> SoftLabels | None:
+    """The soft labels that the recipe names, known to fit its pictures."""
+    if not recipe.teacher:
+        return None
+    teacher = SoftLabels(Path(recipe.teacher))
+    teacher.check([pair.image.stem for pair in pairs], num_classes=len(recipe.class_set))
+    return teacher
+
+
+def _taught(recipe: Recipe, teacher: SoftLabels | None) -> dict[str, Any]:
+    """What a card says about the teacher, if there was one."""
+    if teacher is None:
+        return {}
+    by = {"title": teacher.facts.title, "sha256": teacher.facts.sha256}
+    return {"teacher": by | {"weight": recipe.teacher_weight, "temperature": recipe.teacher_temperature}}
+
+
 def _step(
     recipe: Recipe,
     run: Run,
     model: nn.Module,
     accelerator: Accelerator,
-    x: torch.Tensor,
-    target: torch.Tensor,
+    batch: list[torch.Tensor],
     signals: StopSignals,
 ) -> tuple[float, bool]:
-    """One optimizer step; returns the network's own loss, and whether any process wishes to stop."""
+    """One optimizer step; returns the network's own loss, and whether any process wishes to stop.
+
+    Args:
+        batch: x and target; with a teacher also its logits, and which of them count.
+    """
     set_learning_rates(run.optimizer, recipe, run.step)
     # Dropout too depends on the step, not on how it came, and is another in each process.
     torch.manual_seed((recipe.seed * 1_000_003 + run.step) * accelerator.num_processes + accelerator.process_index)
+    x, target, *taught = batch
     x = x.to(accelerator.device, memory_format=torch.channels_last, non_blocking=True)  # (n, 3, c, c)
     target = target.to(accelerator.device, non_blocking=True)  # (n, c, c)
     with accelerator.autocast():
         logits, aux_logits = model(x)
     sums, labelled = cross_entropy_sums([logits, *aux_logits], target)
+    if taught:
+        soft, counted = (tensor.to(accelerator.device, non_blocking=True) for tensor in taught)
+        teacher_sum, positions = distillation_sums(logits, soft, counted, temperature=recipe.teacher_temperature)
+        sums, labelled = torch.cat([sums, teacher_sum[None]]), torch.cat([labelled, positions[None]])
 
     # A mean over the labelled pixels of all processes. Gradients are averaged over the processes, so each sum is
     # divided by the number of labelled pixels in an average process.
     told = torch.cat([labelled, labelled.new_tensor([bool(signals.received)])])
     *counts, stops = accelerator.reduce(told, reduction="sum").unbind()
-    losses = sums * accelerator.num_processes / torch.stack(counts).clamp(min=1)  # own, auxiliary ones
-    loss = accelerator.reduce(losses[0].detach(), reduction="mean").item()
+    losses = sums * accelerator.num_processes / torch.stack(counts).clamp(min=1)  # own, auxiliary ones, teacher's
+    own, aux, teacher = losses.split([1, len(aux_logits), len(taught) // 2])
+    objective = own.sum()
+    if taught:
+        objective = (1 - recipe.teacher_weight) * objective + recipe.teacher_weight * teacher.sum()
+    if recipe.lovasz_weight:
+        objective = objective + recipe.lovasz_weight * lovasz_softmax(logits, target)
+    loss = accelerator.reduce(objective.detach(), reduction="mean").item()
     if not math.isfinite(loss):
         rates = [group["lr"] for group in run.optimizer.param_groups]
         raise FloatingPointError(f"loss is {loss} at step {run.step}, learning rates {rates}")
 
     run.optimizer.zero_grad()
-    accelerator.backward(losses[0] + recipe.aux_weight * losses[1:].mean() if aux_logits else losses[0])
+    accelerator.backward(objective + recipe.aux_weight * aux.mean() if aux_logits else objective)
     if recipe.clip_norm:
         nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
     run.optimizer.step()
