@@ -52,6 +52,8 @@ class Recipe:
         aux_layers: modules of the network, for example "decoder.0", on whose outputs throw-away 1x1 classifiers learn
             the same labels. Long decoders learn faster with a short way from the loss to each step.
         aux_weight: how much their mean loss counts beside the network's own.
+        loss_stride: the network's own loss looks at every so many pixels of both axes, a power of two up to 8. Logits
+            that were only interpolated to full size say no more there than in between, and a step takes less time.
         lovasz_weight: how much the Lovász-Softmax loss counts beside the network's own cross-entropy; 0 leaves it out.
         teacher: path of a soft label file that `python -m train teach` wrote; "" learns from the labels alone.
         teacher_weight: share of the teacher's loss, 0..1; the cross-entropy with the labels has the rest.
@@ -95,6 +97,7 @@ class Recipe:
     clip_norm: float = 0.0
     aux_layers: list[str] = field(default_factory=list)
     aux_weight: float = 0.4
+    loss_stride: int = 1
     lovasz_weight: float = 0.0
     teacher: str = ""
     teacher_weight: float = 0.5
@@ -121,8 +124,8 @@ class Recipe:
                 raise ValueError(f"recipe key '{key}' must be at least {least}, got {getattr(self, key)}")
         for key, choices in _CHOICES.items():
             if getattr(self, key) not in choices:
-                listed = ", ".join(f"'{choice}'" for choice in choices[:-1]) + f" or '{choices[-1]}'"
-                raise ValueError(f"recipe key '{key}' takes {listed}, got '{getattr(self, key)}'")
+                listed = ", ".join(f"{choice!r}" for choice in choices[:-1]) + f" or {choices[-1]!r}"
+                raise ValueError(f"recipe key '{key}' takes {listed}, got {getattr(self, key)!r}")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"recipe key 'ema_decay' takes 0 (no average) to below 1, got {self.ema_decay}")
         if not 0 <= self.teacher_weight <= 1:
@@ -159,9 +162,10 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 }
 
 
-_CHOICES = {
+_CHOICES: dict[str, tuple[str | int, ...]] = {
     "schedule": ("poly", "onecycle"),
     "optimizer": ("sgd", "adamw"),
+    "loss_stride": (1, 2, 4, 8),
     "mixed_precision": ("auto", "bf16", "no"),
 }
 

@@ -224,7 +224,9 @@ def _step(
     target = target.to(accelerator.device, non_blocking=True)  # (n, c, c)
     with accelerator.autocast():
         logits, aux_logits = model(x)
-    sums, labelled = cross_entropy_sums([logits, *aux_logits], target)
+    stride = recipe.loss_stride
+    thinned = logits[..., stride // 2 :: stride, stride // 2 :: stride]
+    sums, labelled = cross_entropy_sums([thinned, *aux_logits], target)
     if taught:
         soft, counted = (tensor.to(accelerator.device, non_blocking=True) for tensor in taught)
         teacher_sum, positions = distillation_sums(logits, soft, counted, temperature=recipe.teacher_temperature)
