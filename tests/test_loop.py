@@ -424,13 +424,24 @@ def test_a_network_starts_from_what_fits_of_another(tiny_checkpoint: Path) -> No
             assert torch.equal(tensor, theirs[name]), name
 
 
-def test_an_encoder_that_init_does_not_bring_comes_from_encoder_init(tmp_path: Path) -> None:
+def test_an_encoder_comes_from_encoder_init_where_init_brings_none_or_a_checkpoint_is_named(tmp_path: Path) -> None:
     save_checkpoint(tiny_model(), tiny_card(), tmp_path)
     model = build_model("fcn8s", num_classes=21, backbone="test_resnet", fc_channels=16)
     began, told = init_network(model, init=str(tmp_path / "tiny.json"), encoder_init="none", backbone="test_resnet")
     assert began == "random weights"
     assert "score32.weight" not in told["new"]
     assert any(name.startswith("backbone.") for name in told["new"])
+    other = save_checkpoint(tiny_model(seed=5), tiny_card(name="other"), tmp_path)
+    model = build_model("fcn8s", num_classes=21, backbone=TINY_BACKBONE, fc_channels=16)
+    began, told = init_network(
+        model, init=str(tmp_path / "tiny.json"), encoder_init=str(tmp_path / "other.json"), backbone=TINY_BACKBONE
+    )
+    assert began.startswith(f"the encoder of other ({other.weights['sha256'][:12]})")
+    assert told["new"] == []
+    encoders, whole = load_checkpoint(tmp_path / "other.json")[0], load_checkpoint(tmp_path / "tiny.json")[0]
+    for name, tensor in model.state_dict().items():
+        donor = encoders if name.startswith("backbone.") else whole
+        assert torch.equal(tensor, donor.state_dict()[name]), name
     with pytest.raises(ValueError, match=r"init '.*tiny\.json' \(fcn8s\) shares no tensor with this network"):
         init_network(torch.nn.Linear(3, 3), init=str(tmp_path / "tiny.json"), encoder_init="none", backbone="")
 

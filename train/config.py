@@ -31,7 +31,8 @@ class Recipe:
         model_options: keyword arguments of its builder.
         encoder_init: "imagenet"; the path of a checkpoint's card whose encoder is taken over; or "none".
         init: path of a checkpoint's card; every tensor with the same name and shape is taken over, encoder included.
-            FCN-8s starts from FCN-16s this way, as in the paper, and a trained network learns on. "" for none.
+            FCN-8s starts from FCN-16s this way, as in the paper, and a trained network learns on. "" for none. Where
+            `encoder_init` names a checkpoint too, the encoder comes from that one.
         freeze: layers of the encoder that stay as they are, for example ["conv_stem", "bn1", "blocks.0", "blocks.1"] of
             EfficientNet. An encoder that knows such pictures already loses little, and a step takes a third less time.
         data: folder with the pictures: VOC2012 in the VOCdevkit layout, or one with CSV lists.

@@ -21,11 +21,12 @@ def init_network(model: nn.Module, *, init: str, encoder_init: str, backbone: st
 
     Args:
         init: "" or a checkpoint whose tensors of the same name and shape are taken over.
-        encoder_init: as in `init_encoder`; not looked at where `init` brings the whole encoder.
+        encoder_init: as in `init_encoder`. A checkpoint's encoder takes the place of the one that `init` brings;
+            "imagenet" and "none" are only for an encoder that `init` does not bring.
 
     Returns:
         The encoder's sentence, and {"from", "sha256", "taken", "new"}: how many tensors were taken over, and the names
-        of those that were not; {} without `init`.
+        of those that came from nowhere; {} without `init`.
 
     Raises:
         ValueError: nothing fits.
@@ -35,13 +36,19 @@ def init_network(model: nn.Module, *, init: str, encoder_init: str, backbone: st
         return init_encoder(model, encoder_init, backbone), {}
     donor, card = load_checkpoint(init)
     ours, theirs = model.state_dict(), donor.state_dict()
-    taken = {name: tensor for name, tensor in theirs.items() if name in ours and ours[name].shape == tensor.shape}
+    encoder = f"{_encoder_name(model)}."
+    chosen = encoder_init not in ("imagenet", "none")  # somebody names an encoder: it wins
+    taken = {
+        name: tensor
+        for name, tensor in theirs.items()
+        if name in ours and ours[name].shape == tensor.shape and not (chosen and name.startswith(encoder))
+    }
     if not taken:
         raise ValueError(f"init '{init}' ({card.model}) shares no tensor with this network; choose another checkpoint")
-    missing = [name for name in ours if name.startswith(f"{_encoder_name(model)}.") and name not in taken]
+    missing = [name for name in ours if name.startswith(encoder) and name not in taken]
     began = init_encoder(model, encoder_init, backbone) if missing else _told(card)
     model.load_state_dict(taken, strict=False)
-    new = [name for name in ours if name not in taken]
+    new = [name for name in ours if name not in taken and not (chosen and name.startswith(encoder))]
     return began, {"from": card.name, "sha256": card.weights["sha256"], "taken": len(taken), "new": new}
 
 
