@@ -26,7 +26,8 @@ from train.soft_labels import SoftLabels, TeacherFacts, write_soft_labels
 from train.teacher import Teacher, teach
 
 FACTS = TeacherFacts("Tiny teacher", "ab" * 32, side=129, scale=0.25, zero_point=36)
-TEACHER = Path(__file__).resolve().parents[1].parent / "shared/data/teacher/deeplabv3_mnv2_pascal_quant.tflite"
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+TEACHER = SHARED / "data/teacher/deeplabv3_mnv2_pascal_quant.tflite"
 
 
 @pytest.fixture
@@ -83,7 +84,8 @@ def test_soft_labels_land_on_the_pixels_they_are_about(recipe: Recipe, tmp_path:
         pixels, target, positions = augment.with_positions(Image.fromarray(image), Image.new("L", (width, height), 1))
         torch.manual_seed(seed)
         plain = augment(Image.fromarray(image), Image.new("L", (width, height), 1))
-        assert torch.equal(plain[0], pixels) and torch.equal(plain[1], target)
+        assert torch.equal(plain[0], pixels)
+        assert torch.equal(plain[1], target)
         soft, inside = teacher.at("a", positions, (height, width))
         assert torch.equal(inside, target[2::4, 2::4] != IGNORE_INDEX)
         shown = 255 * pixels[:2, 2::4, 2::4]  # row and column in the photo
@@ -149,7 +151,7 @@ def test_the_teachers_loss_is_the_sum_of_divergences_at_counted_positions() -> N
 
 
 def test_lovasz_softmax_is_the_lovasz_extension_of_the_jaccard_loss() -> None:
-    """By the definition: the integral over thresholds t of the Jaccard loss when the pixels with error > t are wrong."""
+    """By definition: the integral over thresholds t of the Jaccard loss if the pixels with an error above t are wrong."""
     torch.manual_seed(0)
     logits = torch.randn(2, 4, 8, 12, dtype=torch.float64)
     target = torch.randint(0, 3, (2, 8, 12))  # class 3 is not there
