@@ -151,7 +151,7 @@ def test_the_teachers_loss_is_the_sum_of_divergences_at_counted_positions() -> N
 
 
 def test_lovasz_softmax_is_the_lovasz_extension_of_the_jaccard_loss() -> None:
-    """By definition: the integral over thresholds t of the Jaccard loss if the pixels with an error above t are wrong."""
+    """The integral over thresholds t of the Jaccard loss if the pixels with an error above t are wrong."""
     torch.manual_seed(0)
     logits = torch.randn(2, 4, 8, 12, dtype=torch.float64)
     target = torch.randint(0, 3, (2, 8, 12))  # class 3 is not there
