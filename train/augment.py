@@ -52,7 +52,7 @@ class Augment:
         rows, columns = torch.arange(image.height, dtype=torch.int32), torch.arange(image.width, dtype=torch.int32)
         positions = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))
         x, target, positions = self.transform(*_tensors(image, label), Positions(positions))
-        return tuple(tensor.as_subclass(torch.Tensor) for tensor in (x, target, positions))  # type: ignore[return-value]
+        return tuple(tensor.as_subclass(torch.Tensor) for tensor in (x, target, positions))
 
 
 def _tensors(image: Image.Image, label: Image.Image) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
