@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         "--model", action="append", metavar="NAME", help="checkpoint, or path of a card; repeatable (default: all)"
     )
     predict.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    predict.add_argument("--crf", action="store_true", help="sharpen the borders with a CRF; takes a second or more")
     predict.set_defaults(command=_predict)
 
     bench = commands.add_parser("bench", help="time the networks, beside torchvision's small ones")
@@ -130,16 +131,16 @@ def _predict(options: argparse.Namespace) -> int:
                 continue
             tqdm.write(f"{photo} ({image.width} x {image.height})")
             for name, predictor in predictors.items():
-                tqdm.write(f"  {name}: {_predict_one(predictor, image, out / f'{stem}_{name}')}")
+                tqdm.write(f"  {name}: {_predict_one(predictor, image, out / f'{stem}_{name}', crf=options.crf)}")
                 progress.update()
     return 1 if failed else 0
 
 
-def _predict_one(predictor: Predictor, image: Image.Image, target: Path) -> str:
+def _predict_one(predictor: Predictor, image: Image.Image, target: Path, *, crf: bool) -> str:
     """Write the three pictures `<target>_labels.png` and so on; returns a line about what was found."""
     from seg import render  # matplotlib takes a second to import, and `models` does not need it
 
-    result = predictor.predict(image)
+    result = predictor.predict(image, crf=crf)
     pictures = {
         "labels": render.to_indexed(result.label_map, result.class_set),
         "overlay": render.overlay(image, result.label_map, result.class_set),

@@ -71,11 +71,11 @@ def card_path(name_or_path: str | Path) -> Path:
     raise CheckpointError(f"unknown checkpoint '{name_or_path}'; known: {known}")
 
 
-def load_checkpoint(name_or_path: str | Path) -> tuple[nn.Module, ModelCard]:
-    """Build the network a card names and load its weights, float32, in eval mode.
+def check_checkpoint(name_or_path: str | Path) -> tuple[ModelCard, bytes]:
+    """The card of a checkpoint and the bytes of its weights, whose sha256 is the card's.
 
     Raises:
-        CheckpointError: unknown name, missing or damaged card or weights. Nothing falls back to random weights.
+        CheckpointError: unknown name, missing or damaged card or weights.
     """
     path = card_path(name_or_path)
     try:
@@ -92,6 +92,16 @@ def load_checkpoint(name_or_path: str | Path) -> tuple[nn.Module, ModelCard]:
             f"{weights} ({len(data)} bytes) is not the file its card describes ({card.weights['bytes']} bytes, "
             f"sha256 {card.weights['sha256'][:12]}...): damaged, cut off or from another version; {REMEDY}"
         )
+    return card, data
+
+
+def load_checkpoint(name_or_path: str | Path) -> tuple[nn.Module, ModelCard]:
+    """Build the network a card names and load its weights, float32, in eval mode.
+
+    Raises:
+        CheckpointError: as `check_checkpoint`, or the weights do not fit. Nothing falls back to random weights.
+    """
+    card, data = check_checkpoint(name_or_path)
     try:
         model = build_model(card.model, num_classes=len(card.classes), **card.model_options)
         state = {name: tensor.float() for name, tensor in safetensors.torch.load(data).items()}

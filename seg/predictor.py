@@ -5,19 +5,24 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
 from seg.card import ModelCard
 from seg.checkpoint import card_path, load_checkpoint
 from seg.classes import ClassSet
+from seg.explain.crf import dense_crf
 from seg.image import Photo, read_image
 from seg.models.folding import fold_batchnorm
+from seg.transforms import Geometry
+
+CRF_SIDE = 500  # long side of the photo that the CRF sees, pixels: its time grows with the pixels
 
 
 @dataclass(frozen=True)
@@ -64,11 +69,21 @@ class Predictor:
         self._network = fold_batchnorm(copy.deepcopy(model).to("cpu", torch.float32))
         self._network = self._network.to(self.device).to(memory_format=torch.channels_last)
 
-    def predict(self, photo: Photo) -> Segmentation:
+    @property
+    def network(self) -> nn.Module:
+        """The network itself, in eval mode, its BatchNorm folded into convolutions; shared by everybody: do not change.
+
+        Submodules have the names that `seg.models` gives them.
+        """
+        return self._network
+
+    def predict(self, photo: Photo, *, crf: bool = False) -> Segmentation:
         """Label every pixel of one photo.
 
         Args:
             photo: path, bytes, PIL image or (H, W, 3) uint8 RGB array.
+            crf: move label borders onto the photo's edges with `seg.explain.crf`, DeepLab v1's and v2's last step. It
+                sees the photo with a long side of at most `CRF_SIDE` pixels, and takes a second or more.
 
         Raises:
             InvalidImageError: not a usable picture; says why and what to do.
@@ -79,6 +94,8 @@ class Predictor:
         network_start = time.perf_counter()
         logits = self.logits(x)
         network_seconds = time.perf_counter() - network_start
+        if crf:
+            logits, geometry = self._sharpened(image, logits, geometry)
         label_map, confidence = self.card.preprocess.restore_labels(logits, geometry)
         return Segmentation(
             label_map=label_map,
@@ -87,8 +104,17 @@ class Predictor:
             checkpoint=self.card.name,
             seconds=time.perf_counter() - start,
             network_seconds=network_seconds,
-            network_size=geometry.network_size,
+            network_size=(x.shape[2], x.shape[3]),
         )
+
+    def _sharpened(self, image: Image.Image, logits: torch.Tensor, geometry: Geometry) -> tuple[torch.Tensor, Geometry]:
+        """Log-probabilities (1, K, h', w') after the CRF at the photo's size, or at `CRF_SIDE` if that is smaller."""
+        small = image.copy()
+        small.thumbnail((CRF_SIDE, CRF_SIDE), Image.Resampling.LANCZOS)
+        size = (small.height, small.width)
+        scores = self.card.preprocess.restore(logits, replace(geometry, photo_size=size))  # (K, h', w')
+        refined = dense_crf(np.asarray(small), scores.softmax(dim=0).numpy())
+        return torch.from_numpy(refined).clamp(min=1e-6).log()[None], replace(geometry, network_size=size)
 
     @torch.inference_mode()
     def logits(self, x: torch.Tensor) -> torch.Tensor:

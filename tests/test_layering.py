@@ -21,7 +21,18 @@ ALLOWED = {
     "seg/transforms.py": {"numpy", "PIL", "torch"},
     "seg/card.py": {"seg.classes", "seg.transforms"},
     "seg/checkpoint.py": {"seg.card", "seg.models", "torch", "safetensors"},
-    "seg/predictor.py": {"seg.card", "seg.checkpoint", "seg.classes", "seg.image", "seg.models", "numpy", "torch"},
+    "seg/predictor.py": {
+        "seg.card",
+        "seg.checkpoint",
+        "seg.classes",
+        "seg.explain.crf",
+        "seg.image",
+        "seg.models",
+        "seg.transforms",
+        "numpy",
+        "PIL",
+        "torch",
+    },
 }
 LIBRARIES = {
     "numpy",

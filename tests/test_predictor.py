@@ -138,3 +138,33 @@ def test_a_checkpoint_is_loaded_once(tiny_checkpoint: Path, tmp_path: Path, monk
     with ThreadPoolExecutor(4) as pool:
         found = set(pool.map(load_predictor, ["tiny", "tiny", str(folder / "tiny.json"), folder / "tiny.json"]))
     assert len(found) == len(loads) == 1
+
+
+# Sharpened with the CRF
+
+
+def test_the_crf_moves_borders_and_keeps_every_promise(predictor: Predictor, photo: Image.Image) -> None:
+    plain, sharp = predictor.predict(photo), predictor.predict(photo, crf=True)
+    assert sharp.label_map.shape == plain.label_map.shape
+    assert 0 < (sharp.label_map != plain.label_map).mean() < 0.5
+    assert sharp.confidence.dtype == np.float32
+    assert sharp.confidence.min() >= 0
+    assert sharp.confidence.max() <= 1
+    assert sharp.network_size == plain.network_size
+
+
+def test_the_crf_sees_a_large_photo_small(
+    predictor: Predictor, photo: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def watched(image: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+        seen.append((image.shape[:2], probabilities.shape))
+        return probabilities
+
+    monkeypatch.setattr("seg.predictor.dense_crf", watched)
+    large = photo.resize((2000, 1300))
+    sharp = predictor.predict(large, crf=True)
+    assert seen == [((325, 500), (21, 325, 500))]
+    assert sharp.label_map.shape == (1300, 2000)
+    assert (sharp.label_map == predictor.predict(large).label_map).mean() > 0.98, "only resized twice"

@@ -33,7 +33,7 @@ UI = Path(__file__).resolve().parent.parent / "seg" / "ui"
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 LATIN_IN_CHINESE = {  # names and units that Chinese texts write in Latin letters too
     "API", "FCN", "U", "Net", "DeepLabV", "PNG", "ZIP", "JPEG", "WebP", "GIF", "BMP", "TIFF", "MB", "mIoU", "VOC",
-    "val", "MACs", "Ctrl", "V", "IoU", "F",
+    "val", "MACs", "Ctrl", "V", "IoU", "F", "CRF", "DeepLab", "v",
 }  # fmt: skip
 
 

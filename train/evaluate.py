@@ -26,7 +26,8 @@ class Protocol:
     Attributes:
         scales: the photo is shown at each of these times the card's size; probabilities are averaged.
         flip: every view is shown mirrored too.
-        crf: the averaged probabilities go through `seg.explain.crf.dense_crf`.
+        crf: as in `Predictor.predict`; with several views, their averaged probabilities go through
+            `seg.explain.crf.dense_crf` at the photo's size.
     """
 
     scales: tuple[float, ...] = (1.0,)
@@ -103,9 +104,9 @@ def score(predictor: Predictor, pairs: Sequence[Pair], protocol: Protocol = Prot
 
 
 def predict_labels(predictor: Predictor, pair: Pair, protocol: Protocol) -> np.ndarray:
-    """(H, W) uint8: the label map of the pair's photo; the predictor's own where the protocol adds nothing."""
-    if not protocol.name:
-        return predictor.predict(pair.image).label_map
+    """(H, W) uint8: the label map of the pair's photo; the predictor's own where there is one view."""
+    if protocol.scales == (1.0,) and not protocol.flip:
+        return predictor.predict(pair.image, crf=protocol.crf).label_map
     photo = read_image(pair.image)
     probabilities = _probabilities(predictor, photo, protocol)
     if protocol.crf:

@@ -10,17 +10,18 @@ from PIL import Image
 
 from seg import list_checkpoints, load_predictor
 from seg.render import disagreement, disagreement_colours, disagreement_picture, overlay, to_indexed
-from seg.ui.compare import all_answers
+from seg.ui.compare import answers, chosen_networks, comparable, default_networks
 from seg.ui.payload import class_ids, facts
 from seg.ui.photo import PhotoInput, open_photo
 
 
-def segment_photo(photo: str, network: str) -> tuple[Image.Image, Image.Image, dict[str, Any]]:
+def segment_photo(photo: str, network: str, crf: bool = False) -> tuple[Image.Image, Image.Image, dict[str, Any]]:
     """Label every pixel of a photo with one of the classes the network knows.
 
     Args:
         photo: JPEG, PNG, WebP, GIF, BMP or TIFF picture, at most 30 MB and 50 megapixels.
         network: name of the network, one of those `python -m seg models` lists, for example "deeplabv3".
+        crf: sharpen the borders with a fully connected CRF; takes a second or more.
 
     Returns:
         labels: indexed PNG of the photo's size; pixel values are class ids, the palette has the class colours.
@@ -32,17 +33,18 @@ def segment_photo(photo: str, network: str) -> tuple[Image.Image, Image.Image, d
         raise gr.Error(f"Unknown network; known: {', '.join(known)}.", print_exception=False)
     image = open_photo(photo, "en")
     predictor = load_predictor(network)
-    result = predictor.predict(image)
+    result = predictor.predict(image, crf=bool(crf))
     labels = to_indexed(result.label_map, result.class_set)
     tinted = overlay(image, result.label_map, result.class_set)
     return labels, tinted, {**facts(result, predictor.card), "class_ids": class_ids(result.class_set)}
 
 
-def compare_networks(photo: str) -> tuple[Image.Image, dict[str, Any]]:
-    """Label a photo with every network and tell where they differ.
+def compare_networks(photo: str, networks: list[str] | None = None) -> tuple[Image.Image, dict[str, Any]]:
+    """Label a photo with several networks and tell where they differ.
 
     Args:
         photo: JPEG, PNG, WebP, GIF, BMP or TIFF picture, at most 30 MB and 50 megapixels.
+        networks: names of at least two networks; default fcn8s, unet and deeplabv3.
 
     Returns:
         disagreement: indexed PNG of the photo's size; 0 all agree, i only network i (counted from 1, in the order of
@@ -50,7 +52,8 @@ def compare_networks(photo: str) -> tuple[Image.Image, dict[str, Any]]:
         facts: JSON: a list of the networks with the same numbers as /segment, the share of the photo on which all
             agree, and the ids of the classes.
     """
-    found = all_answers(open_photo(photo, "en"))
+    image = open_photo(photo, "en")
+    found = answers(image, chosen_networks(networks, "en"))
     codes = disagreement([result.label_map for result, _ in found])
     numbers = {
         "networks": [facts(result, card) for result, card in found],
@@ -67,13 +70,15 @@ def build() -> None:
     with gr.Group(visible=False):
         photo = PhotoInput(type="filepath", image_mode=None, format="png", label="photo")
         network = gr.Dropdown(names, value=names[0], label="network", allow_custom_value=True)  # checked by us
+        crf = gr.Checkbox(False, label="crf")
+        networks = gr.CheckboxGroup(comparable(), value=default_networks(), label="networks")
         labels = gr.Image(format="png", image_mode="P", label="labels")
         tinted = gr.Image(format="png", label="overlay")
         numbers = gr.JSON(label="facts")
         codes = gr.Image(format="png", image_mode="P", label="disagreement")
         for function, inputs, outputs, name in (
-            (segment_photo, [photo, network], [labels, tinted, numbers], "segment"),
-            (compare_networks, [photo], [codes, numbers], "compare"),
+            (segment_photo, [photo, network, crf], [labels, tinted, numbers], "segment"),
+            (compare_networks, [photo, networks], [codes, numbers], "compare"),
         ):
             description = inspect.getdoc(function)  # Gradio's own choice is the first line: nothing about the outputs
             gr.Button().click(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import html
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +11,16 @@ import gradio as gr
 from PIL import Image
 
 from seg import Predictor, Segmentation, list_checkpoints, load_predictor
-from seg.card import ModelCard
+from seg.card import ModelCard, load_card
+from seg.checkpoint import card_path
 from seg.ui import downloads, scores
 from seg.ui.payload import viewer_value
 from seg.ui.photo import open_photo
+from seg.ui.segment import load_title
 from seg.ui.text import say
 from seg.ui.viewer import make_viewer
 
+CLASSIC = ("fcn8s", "unet", "deeplabv3")
 Answers = list[tuple[Segmentation, ModelCard]]
 
 
@@ -26,6 +30,7 @@ class CompareTab:
 
     tab: gr.Tab
     what: gr.HTML
+    networks: gr.CheckboxGroup
     run: gr.Button
     viewer: gr.HTML
     download: gr.Button
@@ -37,27 +42,61 @@ def build(language: str) -> CompareTab:
         with gr.Row(elem_classes="seglab-actions"):
             what = gr.HTML(f"<p>{say(language, 'compare_what')}</p>", elem_classes="seglab-note")
             run = gr.Button(say(language, "compare"), variant="primary", scale=0, min_width=220)
+        networks = gr.CheckboxGroup(
+            [(load_title(name), name) for name in comparable()],
+            value=default_networks(),
+            label=say(language, "networks"),
+            show_label=False,
+            container=False,
+            elem_id="compare-networks",
+        )
         viewer = make_viewer(elem_id="compare-viewer", language=language)
         with gr.Row(elem_classes="seglab-downloads"):
             download = gr.Button(say(language, "download_zip"), size="sm", elem_id="compare-zip")
-    return CompareTab(tab, what, run, viewer, download)
+    return CompareTab(tab, what, networks, run, viewer, download)
 
 
-def comparable() -> list[Predictor]:
-    """The networks that share the first one's classes: only those can be compared pixel by pixel."""
-    predictors = [load_predictor(name) for name in list_checkpoints()]
-    return [predictor for predictor in predictors if predictor.card.classes == predictors[0].card.classes]
+def comparable() -> list[str]:
+    """Names of the networks that share the first one's classes: only those can be compared pixel by pixel."""
+    names = list_checkpoints()
+    classes = {name: load_card(card_path(name)).classes for name in names}
+    return [name for name in names if classes[name] == classes[names[0]]]
 
 
-def all_answers(image: Image.Image) -> Answers:
-    """Every comparable network's answer."""
-    return [(predictor.predict(image), predictor.card) for predictor in comparable()]
+def default_networks() -> list[str]:
+    """The three that the page is about, where they are there; else the first three."""
+    names = comparable()
+    return [name for name in CLASSIC if name in names] if set(CLASSIC) <= set(names) else names[:3]
 
 
-def compare(photo: str | bytes | None, language: str, progress: gr.Progress | None = None) -> Iterator[dict[str, Any]]:
+def chosen_networks(asked: Sequence[str] | None, language: str) -> list[Predictor]:
+    """The networks of these names, in the order of `comparable`; none asked for: the default ones.
+
+    Raises:
+        gr.Error: an unknown name, or only one.
+    """
+    known = comparable()
+    asked = asked or default_networks()
+    if not set(asked) <= set(known):
+        message = say(language, "error_networks", known=", ".join(known))
+        raise gr.Error(html.escape(message), print_exception=False)
+    names = [name for name in known if name in asked]
+    if len(names) < 2 <= len(known):
+        raise gr.Error(say(language, "error_two"), title=say(language, "error_title"), print_exception=False)
+    return [load_predictor(name) for name in names]
+
+
+def answers(image: Image.Image, predictors: Sequence[Predictor]) -> Answers:
+    """Every network's answer."""
+    return [(predictor.predict(image), predictor.card) for predictor in predictors]
+
+
+def compare(
+    photo: str | bytes | None, networks: Sequence[str] | None, language: str, progress: gr.Progress | None = None
+) -> Iterator[dict[str, Any]]:
     """The viewer's value after each network; the map of disagreement comes with the last."""
     image = open_photo(photo, language)
-    predictors = comparable()
+    predictors = chosen_networks(networks, language)
     found: Answers = []
     for number, predictor in enumerate(predictors, start=1):
         if progress is not None:
@@ -69,7 +108,8 @@ def compare(photo: str | bytes | None, language: str, progress: gr.Progress | No
         yield viewer_value(image, found, comparing=True, complete=number == len(predictors))
 
 
-def download(photo: str | bytes | None, language: str) -> str:
-    """Path of a ZIP with every network's pictures and numbers."""
+def download(photo: str | bytes | None, networks: Sequence[str] | None, language: str) -> str:
+    """Path of a ZIP with the chosen networks' pictures and numbers."""
     image = open_photo(photo, language)
-    return downloads.to_cache(downloads.zip_all(image, all_answers(image)), "comparison.zip")
+    found = answers(image, chosen_networks(networks, language))
+    return downloads.to_cache(downloads.zip_all(image, found), "comparison.zip")

@@ -11,8 +11,9 @@ from typing import Any
 
 import gradio as gr
 
-from seg import list_checkpoints, load_predictor
-from seg.checkpoint import complete_checkpoints
+from seg import list_checkpoints
+from seg.card import load_card
+from seg.checkpoint import card_path, check_checkpoint, complete_checkpoints
 from seg.image import MAX_BYTES
 from seg.ui import api, compare, lab, scores, segment
 from seg.ui.photo import EXAMPLES, NOTICED_IN_BROWSER, PhotoInput, refuse
@@ -54,9 +55,9 @@ def theme() -> gr.themes.Base:
 
 
 def build() -> gr.Blocks:
-    """The whole page; every checkpoint is loaded, so a damaged one stops the start and not a visitor."""
+    """The whole page; every checkpoint is checked, so a damaged one stops the start and not a visitor."""
     for name in complete_checkpoints():
-        load_predictor(name)
+        check_checkpoint(name)
     language = "en"
     with gr.Blocks(title="SegLab", analytics_enabled=False, delete_cache=(CACHE_SWEEP, CACHE_AGE)) as page:
         with gr.Row(elem_classes="seglab-head"):
@@ -97,8 +98,8 @@ def build() -> gr.Blocks:
         foot = gr.HTML(_foot(language), elem_classes="seglab-foot")
         file = gr.DownloadButton("…", visible="hidden", elem_id="file")
         active = gr.State("segment")  # the tab somebody looks at
-        segmented = gr.State((None, None))  # photo and network that the tab "Segment" was last asked for
-        compared = gr.State(None)  # the photo that the tab "Compare" shows
+        segmented = gr.State((None, None, False))  # photo, network and CRF that the tab "Segment" was last asked for
+        compared = gr.State((None, []))  # the photo and networks that the tab "Compare" shows
         api.build()
 
         # Light events: language and tabs.
@@ -113,6 +114,8 @@ def build() -> gr.Blocks:
                 gr.update(value=say(language, "segment")),
                 gr.update(value=say(language, "compare")),
                 gr.update(value=_paragraph(language, "compare_what")),
+                gr.update(label=say(language, "networks")),
+                gr.update(label=say(language, "crf")),
                 gr.update(lang=language),
                 gr.update(lang=language),
                 *(gr.update(value=say(language, f"download_{kind}")) for _, kind in one.downloads),
@@ -126,7 +129,19 @@ def build() -> gr.Blocks:
                 *lab.speak(language),
             ]
 
-        spoken = [head, photo, invitation, note, one.tab, many.tab, one.run, many.run, many.what]
+        spoken = [
+            head,
+            photo,
+            invitation,
+            note,
+            one.tab,
+            many.tab,
+            one.run,
+            many.run,
+            many.what,
+            many.networks,
+            one.crf,
+        ]
         spoken += [one.viewer, many.viewer, *(button for button, _ in one.downloads), many.download, foot, one.network]
         spoken += [board.tab, board.what, board.measure, board.board, *lab.spoken(inside)]
         switch.change(speak, switch, spoken, **_LIGHT)
@@ -143,23 +158,30 @@ def build() -> gr.Blocks:
             refusal.click(partial(refuse, reason), switch, None, show_progress="hidden", api_visibility="private")
 
         # Heavy events: a new photo, another network or a button asks the networks.
-        one.run.click(segment.segment, [photo, one.network, switch], one.viewer, **_HEAVY)
+        one.run.click(segment.segment, [photo, one.network, switch, one.crf], one.viewer, **_HEAVY)
         gr.on(
-            [photo.change, one.network.change],
+            [photo.change, one.network.change, one.crf.change],
             _segment_if_new,
-            [photo, one.network, switch, segmented],
+            [photo, one.network, switch, one.crf, segmented],
             [one.viewer, segmented],
             trigger_mode="always_last",
             **_HEAVY,
         )
-        many.run.click(_compare, [photo, switch], [many.viewer, compared], **_HEAVY)
-        for trigger in (photo.change, compare_shown.then):
-            trigger(_compare_if_looked_at, [photo, switch, active, compared], [many.viewer, compared], **_HEAVY)
+        asked = [photo, many.networks, switch]
+        many.run.click(_compare, asked, [many.viewer, compared], **_HEAVY)
+        for trigger in (photo.change, many.networks.change, compare_shown.then):
+            trigger(
+                _compare_if_looked_at,
+                [*asked, active, compared],
+                [many.viewer, compared],
+                trigger_mode="always_last",
+                **_HEAVY,
+            )
         board.measure.click(scores.measure, switch, board.board, **_HEAVY)
         lab.wire(inside, photo, switch, active, _HEAVY, _LIGHT)
         for button, kind in one.downloads:
-            _offer(button, partial(segment.download, kind), [photo, one.network, switch], file)
-        _offer(many.download, compare.download, [photo, switch], file)
+            _offer(button, partial(segment.download, kind), [photo, one.network, switch, one.crf], file)
+        _offer(many.download, compare.download, asked, file)
     return page
 
 
@@ -169,41 +191,52 @@ def _offer(button: gr.Button, make: Any, inputs: list[Any], file: gr.DownloadBut
     made.success(None, None, None, js="() => document.querySelector('#file').click()", api_visibility="private")
 
 
-def _segment_if_new(photo: Any, network: str, language: str, segmented: Any) -> Iterator[tuple[Any, Any]]:
+def _segment_if_new(photo: Any, network: str, language: str, crf: bool, segmented: Any) -> Iterator[tuple[Any, Any]]:
     """Gradio tells of some uploads twice. No photo empties the viewer, and so does one that cannot be read."""
-    asked = (photo, network)
+    asked = (photo, network, crf)
     if asked == segmented:
         yield gr.skip(), segmented
         return
     try:
-        yield None if photo is None else segment.segment(photo, network, language), asked
+        yield None if photo is None else segment.segment(photo, network, language, crf), asked
     except gr.Error:
         yield None, asked
         raise
 
 
-def _compare(photo: Any, language: str, progress: gr.Progress = gr.Progress()) -> Iterator[tuple[Any, Any]]:  # noqa: B008
-    for value in compare.compare(photo, language, progress):
-        yield value, photo
+def _compare(
+    photo: Any,
+    networks: list[str],
+    language: str,
+    progress: gr.Progress = gr.Progress(),  # noqa: B008
+) -> Iterator[tuple[Any, Any]]:
+    for value in compare.compare(photo, networks, language, progress):
+        yield value, (photo, networks)
 
 
 def _compare_if_looked_at(
     photo: Any,
+    networks: list[str],
     language: str,
     active: str,
     compared: Any,
     progress: gr.Progress = gr.Progress(),  # noqa: B008
 ) -> Iterator[tuple[Any, Any]]:
-    """Three networks are asked only while somebody looks at the answer, and once per photo."""
-    if photo is None or active != "compare":
-        yield (gr.skip(), compared) if photo == compared else (None, None)
-    elif photo != compared:
-        try:
-            yield from _compare(photo, language, progress)
-        except gr.Error:  # the tab "Segment" has said what is wrong with the photo
-            yield None, photo
-    else:
+    """Networks are asked only while somebody looks at the answer, and once per photo and choice."""
+    asked = (photo, networks)
+    if asked == tuple(compared):
         yield gr.skip(), compared
+    elif photo is None:
+        yield None, asked
+    elif active != "compare":
+        yield None, (None, [])
+    else:
+        try:
+            yield from _compare(photo, networks, language, progress)
+        except gr.Error:
+            if len(networks) < 2:  # somebody is about to choose others: say so; what is wrong with a photo was said
+                raise
+            yield None, asked
 
 
 def _first_language(request: gr.Request) -> str:
@@ -217,7 +250,7 @@ def _head(language: str) -> str:
 
 
 def _note(language: str) -> str:
-    class_set = load_predictor(list_checkpoints()[0]).card.classes
+    class_set = load_card(card_path(list_checkpoints()[0])).classes
     names = class_set.names_zh if language == "zh" else class_set.names
     classes = ("、" if language == "zh" else ", ").join(names[1:])
     return f"<p>{html.escape(say(language, 'knows', classes=classes))}</p>" + _paragraph(language, "privacy")

@@ -19,7 +19,8 @@ from typing import Any
 import gradio as gr
 
 from seg import Predictor, Segmentation, list_checkpoints, load_predictor
-from seg.card import ModelCard
+from seg.card import ModelCard, load_card
+from seg.checkpoint import card_path
 from seg.classes import ClassSet
 from seg.image import read_image
 from seg.ui.photo import EXAMPLES
@@ -61,7 +62,7 @@ def build(language: str) -> ScoresTab:
 
 def value(language: str) -> dict[str, Any]:
     """What the browser draws of all checkpoints, in this language."""
-    return scores_value([load_predictor(name).card for name in list_checkpoints()], TIMES, language)
+    return scores_value([load_card(card_path(name)) for name in list_checkpoints()], TIMES, language)
 
 
 def measure(language: str) -> dict[str, Any]:

@@ -8,11 +8,15 @@ from typing import Any
 import gradio as gr
 
 from seg import list_checkpoints, load_predictor
+from seg.card import load_card
+from seg.checkpoint import card_path
 from seg.ui import downloads, scores
 from seg.ui.payload import viewer_value
 from seg.ui.photo import open_photo
 from seg.ui.text import say
 from seg.ui.viewer import make_viewer
+
+FIRST = "deeplabv3"  # the best of the three that the page is about
 
 
 @dataclass(frozen=True)
@@ -21,11 +25,13 @@ class SegmentTab:
 
     Attributes:
         tab, network, run, viewer: what they are called.
+        crf: whether the CRF sharpens the answer.
         downloads: (button, kind) with kind "labels", "overlay" or "zip".
     """
 
     tab: gr.Tab
     network: gr.Radio
+    crf: gr.Checkbox
     run: gr.Button
     viewer: gr.HTML
     downloads: list[tuple[gr.Button, str]]
@@ -39,7 +45,7 @@ def build(language: str) -> SegmentTab:
         with gr.Row(equal_height=True, elem_classes="seglab-actions"):
             network = gr.Radio(
                 choices,
-                value=names[0],
+                value=FIRST if FIRST in names else names[0],
                 label=say(language, "network"),
                 show_label=False,
                 container=False,
@@ -47,34 +53,36 @@ def build(language: str) -> SegmentTab:
                 elem_id="network",
             )
             run = gr.Button(say(language, "segment"), variant="primary", scale=0, min_width=160, elem_id="run")
+        crf = gr.Checkbox(False, label=say(language, "crf"), container=False, elem_id="crf")
         viewer = make_viewer(elem_id="segment-viewer", language=language)
         with gr.Row(elem_classes="seglab-downloads"):
             buttons = [
                 (gr.Button(say(language, f"download_{kind}"), size="sm", elem_id=f"segment-{kind}"), kind)
                 for kind in ("labels", "overlay", "zip")
             ]
-    return SegmentTab(tab, network, run, viewer, buttons)
+    return SegmentTab(tab, network, crf, run, viewer, buttons)
 
 
 def load_title(name: str) -> str:
     """How the card calls the network."""
-    return load_predictor(name).card.title
+    return load_card(card_path(name)).title
 
 
-def segment(photo: str | bytes | None, network: str, language: str) -> dict[str, Any]:
+def segment(photo: str | bytes | None, network: str, language: str, crf: bool = False) -> dict[str, Any]:
     """The viewer's value for one photo and one network."""
     image = open_photo(photo, language)
     predictor = load_predictor(network)
-    result = predictor.predict(image)
-    scores.TIMES.served(result)
+    result = predictor.predict(image, crf=crf)
+    if not crf:
+        scores.TIMES.served(result)
     return viewer_value(image, [(result, predictor.card)])
 
 
-def download(kind: str, photo: str | bytes | None, network: str, language: str) -> str:
+def download(kind: str, photo: str | bytes | None, network: str, language: str, crf: bool = False) -> str:
     """Path of the file to download. The answer is computed anew: quicker than keeping everybody's pictures."""
     image = open_photo(photo, language)
     predictor = load_predictor(network)
-    result = predictor.predict(image)
+    result = predictor.predict(image, crf=crf)
     if kind == "labels":
         return downloads.to_cache(downloads.labels_png(result), f"{network}_labels.png")
     if kind == "overlay":
