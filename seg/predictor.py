@@ -64,6 +64,11 @@ class Predictor:
         self._network = fold_batchnorm(copy.deepcopy(model).to("cpu", torch.float32))
         self._network = self._network.to(self.device).to(memory_format=torch.channels_last)
 
+    @property
+    def network(self) -> nn.Module:
+        """The network itself, in eval mode, BatchNorm folded; many threads share it, so nobody changes or hooks it."""
+        return self._network
+
     def predict(self, photo: Photo) -> Segmentation:
         """Label every pixel of one photo.
 
