@@ -77,10 +77,12 @@ def test_taking_skips_away_is_zeroing_their_layers(away: tuple[int, ...], size: 
 @torch.inference_mode()
 def test_the_logits_are_the_sum_of_one_summand_per_stride(size: tuple[int, int]) -> None:
     model, x = tiny_fcn(), torch.randn(1, 3, *size)
-    parts = summands(model, score_maps(model, x), x)
+    scores = score_maps(model, x)
+    parts = summands(model, scores, x)
     assert list(parts) == [32, 16, 8]
     assert all(part.abs().max() > 0 for part in parts.values())
     torch.testing.assert_close(sum(parts.values()), model(x))
+    torch.testing.assert_close(parts[32] + parts[16], fuse_scores(model, scores, x, keep=(32, 16)).logits)
 
 
 def test_a_rim_lies_inside_and_not_along_the_pictures_border() -> None:

@@ -20,11 +20,6 @@ from seg.ui.lessons._lesson import Control, Lesson, choice, slider
 
 FAMILY = ("fcn32s", "fcn16s", "fcn8s")  # coarsest first
 TITLES = {"fcn32s": "FCN-32s", "fcn16s": "FCN-16s", "fcn8s": "FCN-8s"}
-KEPT: tuple[tuple[Words, tuple[int, ...]], ...] = (
-    (both("Without score8 and score16", "去掉 score8 和 score16"), (32,)),
-    (both("Without score8", "去掉 score8"), (32, 16)),
-    (both("With both skips", "两个跳跃连接都在"), (32, 16, 8)),
-)
 
 
 @dataclass(frozen=True)
@@ -60,12 +55,12 @@ def answer(*, photo: Image.Image, point: tuple[float, float], compare: str, show
     height, width = geometry.network_size
     small = photo.resize((width, height), Image.Resampling.BILINEAR)
     scores = score_maps(network, x)
-    fusion = fuse_scores(network, scores, x)
+    fusion, parts = fuse_scores(network, scores, x), summands(network, scores, x)
 
     if compare == "trained":
         views = [_trained(name, photo, (height, width)) for name in known]
     else:
-        views = [_with_skips(title, keep, network, scores, x) for title, keep in KEPT if min(keep) in scores]
+        views = _with_skips(scores, parts)
     class_id = _class_to_show(shown, views[-1])
     at = (int(point[0] * width), int(point[1] * height))
     edge = _nearest_outline(views[-1].probabilities[class_id], at)
@@ -76,17 +71,28 @@ def answer(*, photo: Image.Image, point: tuple[float, float], compare: str, show
         *_label_maps(small, views, classes, at, crop),
         *_finding(views, compare),
         *_sum_of_scores(TITLES[known[-1]], fusion, class_id, classes),
-        _summand_table(summands(network, scores, x), at, class_id, classes),
+        _summand_table(parts, at, class_id, classes),
         *_edge_zoom(small, views, class_id, classes, edge, crop),
         *_softness(views, class_id, classes),
     ]
 
 
-def _with_skips(
-    title: Words, keep: tuple[int, ...], network: FCN, scores: dict[int, torch.Tensor], x: torch.Tensor
-) -> View:
-    logits = fuse_scores(network, scores, x, keep=keep).logits
-    return View(title, min(keep), _grid_of(scores[min(keep)]), _softmax(logits))
+def _with_skips(scores: dict[int, torch.Tensor], parts: dict[int, torch.Tensor]) -> list[View]:
+    """The network with none, one and all of its skips: taking one away is leaving out its summand."""
+    views, logits = [], torch.zeros(())
+    for stride, part in parts.items():
+        logits = logits + part
+        views.append(
+            View(_without([s for s in parts if s < stride]), stride, _grid_of(scores[stride]), _softmax(logits))
+        )
+    return views
+
+
+def _without(strides: list[int]) -> Words:
+    layers = [f"score{stride}" for stride in strides]
+    if not layers:
+        return both("With all its skips", "所有跳跃连接都在")
+    return both(f"Without {' and '.join(layers)}", f"去掉 {' 和 '.join(layers)}")
 
 
 def _trained(name: str, photo: Image.Image, size: tuple[int, int]) -> View:
