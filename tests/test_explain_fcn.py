@@ -10,7 +10,7 @@ import torch
 from conftest import TINY_BACKBONE, randomise_batchnorm
 from torch import nn
 
-from seg.explain.fcn import STRIDES, fuse_scores, rim, score_maps, summands, transition_width
+from seg.explain.fcn import STRIDES, fuse_scores, rim, score_maps, summands, transition_width, upsampling_kernels
 from seg.models import build_model
 from seg.models.fcn import FCN, BilinearUpsample
 from seg.models.folding import fold_batchnorm
@@ -115,3 +115,22 @@ def test_a_step_between_two_scores_becomes_a_ramp_of_the_stride(factor: int) -> 
 def test_without_an_outline_there_is_no_width() -> None:
     assert transition_width(np.full((20, 20), 0.2)) is None
     assert transition_width(np.full((20, 20), 0.9)) is None
+
+
+@torch.no_grad()
+def test_kernels_are_bilinear_until_they_learn() -> None:
+    model = build_model("fcn8s", num_classes=4, backbone=TINY_BACKBONE, fc_channels=16)
+    assert isinstance(model, FCN)
+    kernels = upsampling_kernels(model, 2)
+    assert [(kernel.layer, kernel.factor) for kernel in kernels] == [("up32to16", 2), ("up16to8", 2), ("up8to1", 8)]
+    assert all(np.array_equal(kernel.start, kernel.learned) and kernel.other_weight == 0 for kernel in kernels)
+    model.up16to8.weight[2, 2, 0, 3] += 0.5  # from class 2 to itself
+    model.up16to8.weight[1, 2, 3, 0] = -0.25  # from class 1 into class 2
+    model.up16to8.weight[2, 1, 3, 0] = 9.0  # from class 2 into class 1: not asked for
+    changed = upsampling_kernels(model, 2)[1]
+    assert np.argwhere(changed.learned != changed.start).tolist() == [[0, 3]]
+    assert (changed.other, changed.other_weight) == (1, -0.25)
+    x = torch.zeros(1, 4, 2, 2)
+    x[0, 2, 0, 0] = 1  # one score of class 2 is stamped as its kernel, less the padding
+    stamped = model.up16to8(x)[0, 2, :3, :3].numpy()
+    np.testing.assert_array_equal(stamped, changed.learned[1:, 1:])

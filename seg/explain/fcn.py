@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from seg.models.fcn import FCN, crop
+from seg.models.fcn import FCN, BilinearUpsample, bilinear_kernel, crop
 
 STRIDES = (32, 16, 8)  # coarsest first
 
@@ -112,3 +112,42 @@ def transition_width(probability: np.ndarray) -> float | None:
     down, right = np.gradient(probability.astype(np.float64))
     slope = np.hypot(down, right)[outline]
     return float(0.8 / np.median(slope))
+
+
+@dataclass(frozen=True)
+class UpsamplingKernel:
+    """What one upsampling layer does with one class.
+
+    Attributes:
+        layer: its name in the network.
+        factor: how many times larger it makes the scores.
+        start: (2f, 2f) bilinear weights, from which training began.
+        learned: (2f, 2f) weights from the class to itself, as they are now.
+        other: id of the class whose scores reach this one most, other than itself; training started it at 0.
+        other_weight: the largest of those weights, with its sign.
+    """
+
+    layer: str
+    factor: int
+    start: np.ndarray
+    learned: np.ndarray
+    other: int
+    other_weight: float
+
+
+def upsampling_kernels(model: FCN, class_id: int) -> list[UpsamplingKernel]:
+    """The kernels of every upsampling layer for one class, in the order in which scores pass them."""
+    kernels = []
+    for name, layer in model.named_children():
+        if not isinstance(layer, BilinearUpsample):
+            continue
+        factor = int(layer.stride[0])
+        into = layer.weight.detach()[:, class_id]  # (K, 2f, 2f): from every class into this one
+        others = into.clone()
+        others[class_id] = 0
+        strongest = int(others.abs().argmax())
+        other = strongest // others[0].numel()
+        weight = float(others.flatten()[strongest])
+        start = bilinear_kernel(factor).numpy()
+        kernels.append(UpsamplingKernel(name, factor, start, into[class_id].numpy(), other, weight))
+    return kernels
