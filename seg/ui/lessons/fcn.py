@@ -64,7 +64,7 @@ def answer(*, photo: Image.Image, point: tuple[float, float], compare: str, show
     class_id = _class_to_show(shown, views[-1])
     at = (int(point[0] * width), int(point[1] * height))
     edge = _nearest_outline(views[-1].probabilities[class_id], at)
-    crop = _crop_around(edge, small.size, zoom)
+    crop = _crop_around(edge or at, small.size, zoom)
 
     return [
         *_missing(known, compare),
@@ -72,7 +72,7 @@ def answer(*, photo: Image.Image, point: tuple[float, float], compare: str, show
         *_finding(views, compare),
         *_sum_of_scores(TITLES[known[-1]], fusion, class_id, classes),
         _summand_table(parts, at, class_id, classes),
-        *_edge_zoom(small, views, class_id, classes, edge, crop),
+        *_edge_zoom(small, views, class_id, classes, edge or at, edge is not None, crop),
         *_softness(views, class_id, classes),
     ]
 
@@ -122,11 +122,11 @@ def _class_to_show(shown: int, view: View) -> int:
     return 1 + int((counts if counts.any() else view.probabilities[1:].max(axis=(1, 2))).argmax())
 
 
-def _nearest_outline(probability: np.ndarray, at: tuple[int, int]) -> tuple[int, int]:
-    """(x, y) of the class's outline nearest to `at`; `at` itself where the class has none."""
+def _nearest_outline(probability: np.ndarray, at: tuple[int, int]) -> tuple[int, int] | None:
+    """(x, y) of the class's outline nearest to `at`; None where the class has no outline."""
     y, x = np.nonzero(rim(probability >= 0.5))
     if not len(x):
-        return at
+        return None
     nearest = int(((x - at[0]) ** 2 + (y - at[1]) ** 2).argmin())
     return int(x[nearest]), int(y[nearest])
 
@@ -216,9 +216,10 @@ def _sum_of_scores(title: str, fusion: Fusion, class_id: int, classes: ClassSet)
     return [
         text(
             both(
-                f"Below, inside {title}: the scores of the class “{en}”. Green speaks for it, orange against it, white "
-                "is 0. The scale is the same in all pictures.",
-                f"下面是 {title} 内部“{zh}”这一类的得分。绿色表示支持，橙色表示反对，白色是 0。所有图用同一标尺。",
+                f"Below, inside {title}: the scores of the class “{en}”. score16 comes from features of "
+                "stride 16. Green speaks for the class, orange against it, white is 0; one scale for all pictures.",
+                f"下面是 {title} 内部“{zh}”这一类的得分。score16 由步幅为 16 的特征算出。"
+                "绿色支持这一类，橙色反对，白色是 0，所有图用同一标尺。",
             )
         ),
         pictures(*items, title=both(f"Score maps of “{en}”, step by step", f"“{zh}”的得分图，一步一步"), columns=4),
@@ -257,28 +258,39 @@ def _edge_zoom(
     views: list[View],
     class_id: int,
     classes: ClassSet,
-    edge: tuple[int, int],
+    at: tuple[int, int],
+    on_outline: bool,
     crop: tuple[int, int, int, int],
 ) -> list[Block]:
     en, zh = _named(classes, class_id)
     x0, y0, x1, y1 = crop
-    centre = dot(edge[0] - x0 + 0.5, edge[1] - y0 + 0.5, size=7)
+    centre = dot(at[0] - x0 + 0.5, at[1] - y0 + 0.5, size=7)
     drawn = [picture(small.crop(crop), both("Photo", "照片"), pixelated=True, shapes=[centre])]
     certain = [drawn[0]]
     for view in views:
-        own_cell = _score_cell(view, edge, (x0, y0))
+        own_cell = _score_cell(view, at, (x0, y0))
         labelled = overlay(small, view.label_map, classes, opacity=0.45).crop(crop)
         drawn.append(picture(labelled, view.title, pixelated=True, shapes=[own_cell, centre]))
         share = confidence_picture(view.probabilities[class_id, y0:y1, x0:x1])
         certain.append(picture(share, view.title, pixelated=True, shapes=[own_cell, centre]))
-    across, places, at_edge = _direction(views[-1].probabilities[class_id], edge, crop)
+    across, places, here = _direction(views[-1].probabilities[class_id], at, crop)
     lines: list[tuple[Words | str, list[float | None]]] = [
         (view.title, [float(p) for p in view.probabilities[class_id][across]]) for view in views
     ]
+    side = x1 - x0
+    where = both(
+        f"{side} × {side} pixels around the outline of “{en}” that is nearest to your point.",
+        f"离你点的位置最近的“{zh}”轮廓处，{side} × {side} 像素。",
+    )
+    if not on_outline:
+        where = both(
+            f"“{en}” reaches 50 % nowhere next to something else, so it has no outline here. Shown: {side} × {side} "
+            "pixels around your point.",
+            f"“{zh}”在这里没有轮廓：它的概率没有在任何地方越过 50 %。显示的是你点的位置周围 {side} × {side} 像素。",
+        )
     note = both(
-        f"{x1 - x0} × {y1 - y0} pixels around the outline of “{en}” that is nearest to your point. "
-        "The square is one cell of the finest score map.",
-        f"离你点的位置最近的“{zh}”轮廓处，{x1 - x0} × {y1 - y0} 像素。方框是最细得分图的一个格子。",
+        f"{where['en']} Dashed: the pixels that belong to one score of the finest score map.",
+        f"{where['zh']}虚线：最细得分图中一个得分所对应的像素。",
     )
     return [
         pictures(*drawn, title=both("One outline, enlarged", "放大一处轮廓"), columns=len(drawn)),
@@ -292,7 +304,7 @@ def _edge_zoom(
             columns=len(drawn),
         ),
         chart(
-            [place - at_edge for place in places],
+            [place - here for place in places],
             lines,
             title=both(f"Across the outline: probability of “{en}”", f"横穿轮廓：“{zh}”的概率"),
             x_label=both("pixels from the dot", "离圆点的像素数"),
@@ -347,8 +359,9 @@ def _softness(views: list[View], class_id: int, classes: ClassSet) -> list[Block
     ]
     note = both(
         f"Last column: so many pixels would the probability of “{en}” need from 10 % to 90 %, at the slope that it has "
-        "on its outline (median of the whole outline).",
-        f"最后一列：按轮廓处的斜率，“{zh}”的概率从 10 % 升到 90 % 需要多少像素（整条轮廓的中位数）。",
+        "on its outline (median of the whole outline). A network that hesitates draws a wide one too.",
+        f"最后一列：按轮廓处的斜率，“{zh}”的概率从 10 % 升到 90 % 需要多少像素（整条轮廓的中位数）。"
+        "网络犹豫时，这个数也会变大。",
     )
     return [text(why), table(head, rows, title=both("How soft is the outline?", "轮廓有多模糊？")), text(note)]
 

@@ -41,7 +41,7 @@ def answer(
     x = INPUTS[start]
     learned = _learned(weights)
     if weights.isdigit() and not learned:
-        return [text(both("FCN-8s is not installed here, so there is nothing learned to show.", _NO_FCN_ZH))]
+        return [text(NO_FCN)]
     kernel = _kernel(weights, kernel_size, learned)
     setting = Setting(len(kernel), stride, padding, output_padding, dilation)
     given = grids(
@@ -145,7 +145,9 @@ def _step_blocks(steps: Steps, setting: Setting, window: int) -> list[Block]:
             grid(
                 steps.spread,
                 both("1. Spread the input", "1. 把输入散开"),
-                note=both(f"stride − 1 = {zeros} zeros between neighbours", f"相邻两数之间放 步幅 − 1 = {zeros} 个 0"),
+                note=both(
+                    f"zeros between neighbours: stride − 1 = {zeros}", f"相邻两数之间 0 的个数：步幅 − 1 = {zeros}"
+                ),
             ),
             grid(
                 steps.padded,
@@ -165,8 +167,8 @@ def _step_blocks(steps: Steps, setting: Setting, window: int) -> list[Block]:
                 steps.turned,
                 both("3. Turn the kernel by 180° and slide it", "3. 把卷积核旋转 180°，滑动"),
                 note=both(
-                    f"dilation − 1 = {setting.dilation - 1} zeros between its weights",
-                    f"权重之间放 扩张率 − 1 = {setting.dilation - 1} 个 0",
+                    f"zeros between its weights: dilation − 1 = {setting.dilation - 1}",
+                    f"权重之间 0 的个数：扩张率 − 1 = {setting.dilation - 1}",
                 ),
             ),
             grid(
@@ -219,17 +221,17 @@ def _overlap_blocks(shape: tuple[int, ...], kernel: np.ndarray, setting: Setting
         else:
             en += "a checkerboard."
             zh += "这就是棋盘格。"
-    low, high = (f"{value:.3g}" for value in (pattern.min(), pattern.max()))
+    darkest, brightest = f"{pattern.min():.3g}", f"{pattern.max():.3g}"
     if np.ptp(pattern) < 1e-9:
         flat = both(
-            f"With these weights a flat input of ones stays flat far from the border: {high} everywhere.",
-            f"用这些权重，全 1 的平坦输入在远离边缘处仍然平坦：处处都是 {high}。",
+            f"With these weights a flat input of ones stays flat far from the border: {brightest} everywhere.",
+            f"用这些权重，全 1 的平坦输入在远离边缘处仍然平坦：处处都是 {brightest}。",
         )
     else:
         flat = both(
-            f"With these weights a flat input of ones does not stay flat: values from {low} to {high}, even far from "
-            "the border.",
-            f"用这些权重，全 1 的平坦输入不再平坦：即使远离边缘，数值也从 {low} 到 {high}。",
+            f"With these weights a flat input of ones does not stay flat: values from {darkest} to {brightest}, even "
+            "far from the border.",
+            f"用这些权重，全 1 的平坦输入不再平坦：即使远离边缘，数值也从 {darkest} 到 {brightest}。",
         )
     return [
         grids(
@@ -256,6 +258,7 @@ def _learned_blocks(kernels: list[UpsamplingKernel]) -> list[Block]:
     """Each of FCN-8s's kernels of one class beside the bilinear one it started as."""
     blocks: list[Block] = []
     for kernel in kernels:
+        classes = load_predictor("fcn8s").card.classes
         difference = kernel.learned - kernel.start
         largest = float(np.abs(difference).max())
         parts = [
@@ -273,7 +276,7 @@ def _learned_blocks(kernels: list[UpsamplingKernel]) -> list[Block]:
             blocks.append(
                 pictures(*(_kernel_picture(values, name) for name, values in parts), title=title, columns=3),
             )
-        en, zh = VOC.names[kernel.other], VOC.names_zh[kernel.other]
+        en, zh = classes.names[kernel.other], classes.names_zh[kernel.other]
         blocks.append(
             text(
                 both(
@@ -296,7 +299,10 @@ def _kernel_picture(values: np.ndarray, name: Words) -> dict[str, Any]:
     return picture(signed_picture(values), name, note=note, pixelated=True)
 
 
-_NO_FCN_ZH = "这里没有安装 FCN-8s，所以没有学到的卷积核可看。"
+NO_FCN = both(
+    "FCN-8s is not installed here, so there is no learned kernel to show.",
+    "这里没有安装 FCN-8s，所以没有学到的卷积核可看。",
+)
 _LEARNED_CHOICES = [
     (both(f"what FCN-8s learned for {en}", f"FCN-8s 为“{zh}”学到的"), str(class_id))
     for class_id, (en, zh) in enumerate(zip(VOC.names, VOC.names_zh, strict=True))
@@ -307,10 +313,10 @@ LESSON = Lesson(
     tells=[
         both(
             "FCN makes its small score maps large again with a transposed convolution. Every input number stamps the "
-            "kernel, multiplied by itself, onto the output; the stamps lie `stride` pixels apart, and where they "
-            "overlap they are added.",
-            "FCN 用转置卷积把小的得分图重新变大。每个输入数都把卷积核乘上自己，像印章一样盖到输出上；"
-            "印章之间相隔“步幅”个像素，重叠的地方相加。",
+            "kernel, times that number, onto the output. The stamps lie as many pixels apart as the stride says; where "
+            "they overlap they are added.",
+            "FCN 用转置卷积把小的得分图重新变大。每个输入数都把卷积核乘上这个数，像印章一样盖到输出上。"
+            "相邻印章的距离就是步幅，重叠的地方相加。",
         ),
         both(
             "The same result comes from an ordinary convolution: spread the input with zeros, pad it, and slide the "
