@@ -326,8 +326,8 @@ LESSON = Lesson(
         ),
     ],
     do=both(
-        "Take kernel size 3 and stride 2, then kernel size 4. Slide the window and follow the sum.",
-        "先用卷积核大小 3、步幅 2，再把大小改成 4。滑动窗口，跟着看求和。",
+        "Take kernel size 3 and stride 2, then kernel size 4. Slide the window over the padded input and follow the sum.",
+        "先用卷积核大小 3、步幅 2，再把大小改成 4。在补好 0 的输入上滑动窗口，跟着看求和。",
     ),
     notice=both(
         "Where the stamps overlap unevenly, even a flat input gets a checkerboard. The right weights can even it out: "
@@ -364,7 +364,7 @@ LESSON = Lesson(
         slider("dilation", both("Dilation", "扩张率"), 1, 3, step=1, value=1),
         slider(
             "window",
-            both("Slide the window: first to last output", "滑动窗口：第一个到最后一个输出"),
+            both("Window, % of the way", "窗口位置，%"),
             0,
             100,
             step=1,
