@@ -341,10 +341,10 @@ def _softness(views: list[View], class_id: int, classes: ClassSet) -> list[Block
     pixels, count = finest.label_map.size, finest.grid[0] * finest.grid[1]
     why = both(
         f"Why the result stays soft: the last picture has {pixels} pixels, but only {count} scores per class. Between "
-        "two scores upsampling fills in a ramp, with the same kernel everywhere: it has not seen the photo. So thin "
-        "parts and corners are rounded off.",
+        "two scores upsampling can only blend them, with the same kernel everywhere: it has not seen the photo. So "
+        "thin parts and corners are rounded off.",
         f"为什么结果仍然模糊：最后一张图有 {pixels} 个像素，但每一类只有 {count} 个得分。在相邻两个得分之间，"
-        "上采样补上一段斜坡，而且处处用同一个卷积核：它没有看过照片。所以细的部分和尖角都被磨圆。",
+        "上采样只能把它们混合起来，而且处处用同一个卷积核：它没有看过照片。所以细的部分和尖角都被磨圆。",
     )
     rows: list[list[Any]] = []
     for view in views:

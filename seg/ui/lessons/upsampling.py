@@ -256,11 +256,12 @@ def _overlap_blocks(shape: tuple[int, ...], kernel: np.ndarray, setting: Setting
 
 def _learned_blocks(kernels: list[UpsamplingKernel]) -> list[Block]:
     """Each of FCN-8s's kernels of one class beside the bilinear one it started as."""
-    blocks: list[Block] = []
+    blocks: list[Block] = [text(ALL_LEARNED)] if kernels else []
     for kernel in kernels:
         classes = load_predictor("fcn8s").card.classes
         difference = kernel.learned - kernel.start
         largest = float(np.abs(difference).max())
+        strength = float(kernel.learned.sum()) / kernel.factor**2  # mean of the repeating pattern
         parts = [
             (both("Start: bilinear", "起点：双线性"), kernel.start),
             (both("Learned", "学到的"), kernel.learned),
@@ -280,9 +281,11 @@ def _learned_blocks(kernels: list[UpsamplingKernel]) -> list[Block]:
         blocks.append(
             text(
                 both(
-                    f"Largest change of a weight: {largest:.3f}. From other classes: training started at 0; now the "
-                    f"largest weight is {kernel.other_weight:+.3f}, from “{en}”.",
-                    f"权重的最大变化：{largest:.3f}。来自其他类的权重从 0 开始训练，现在最大的是 "
+                    f"Largest change of a weight: {largest:.3f}. On average this layer multiplies the class's scores "
+                    f"by {strength:.2f}; bilinear: by 1. Weights from other classes started at 0; the largest is now "
+                    f"{kernel.other_weight:+.3f}, from “{en}”.",
+                    f"权重的最大变化：{largest:.3f}。平均来说，这一层把该类的得分乘以 {strength:.2f}；双线性是乘以 1。"
+                    f"来自其他类的权重从 0 开始训练，现在最大的是 "
                     f"{kernel.other_weight:+.3f}，来自“{zh}”。",
                 ),
                 finding=True,
@@ -299,12 +302,18 @@ def _kernel_picture(values: np.ndarray, name: Words) -> dict[str, Any]:
     return picture(signed_picture(values), name, note=note, pixelated=True)
 
 
+ALL_LEARNED = both(
+    "Below: all three upsampling layers of FCN-8s, for this class. Each started as bilinear interpolation. In the "
+    "paper the last one stays bilinear; here it was trained too.",
+    "下面是 FCN-8s 的三个上采样层对这一类的卷积核。每个都从双线性插值开始。"
+    "论文中最后一层保持双线性；这里它也参加了训练。",
+)
 NO_FCN = both(
     "FCN-8s is not installed here, so there is no learned kernel to show.",
     "这里没有安装 FCN-8s，所以没有学到的卷积核可看。",
 )
 _LEARNED_CHOICES = [
-    (both(f"what FCN-8s learned for {en}", f"FCN-8s 为“{zh}”学到的"), str(class_id))
+    (both(f"FCN-8s: {en}", f"FCN-8s：{zh}"), str(class_id))
     for class_id, (en, zh) in enumerate(zip(VOC.names, VOC.names_zh, strict=True))
 ]
 LESSON = Lesson(
@@ -326,7 +335,8 @@ LESSON = Lesson(
         ),
     ],
     do=both(
-        "Take kernel size 3 and stride 2, then kernel size 4. Slide the window over the padded input and follow the sum.",
+        "Take kernel size 3 and stride 2, then kernel size 4. Slide the window over the padded input and follow the "
+        "sum.",
         "先用卷积核大小 3、步幅 2，再把大小改成 4。在补好 0 的输入上滑动窗口，跟着看求和。",
     ),
     notice=both(
