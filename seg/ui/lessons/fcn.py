@@ -284,8 +284,8 @@ def _edge_zoom(
     )
     if not on_outline:
         where = both(
-            f"“{en}” reaches 50 % nowhere next to something else, so it has no outline here. Shown: {side} × {side} "
-            "pixels around your point.",
+            f"“{en}” has no outline here: its probability passes 50 % nowhere. Shown: {side} × {side} pixels "
+            "around your point.",
             f"“{zh}”在这里没有轮廓：它的概率没有在任何地方越过 50 %。显示的是你点的位置周围 {side} × {side} 像素。",
         )
     note = both(
