@@ -21,6 +21,8 @@ RGB = tuple[int, int, int]
 
 _AGREE: RGB = (224, 224, 224)
 _OTHERWISE: RGB = (0, 0, 0)
+_ABOVE: RGB = (0, 110, 92)
+_BELOW: RGB = (178, 70, 0)
 # Okabe and Ito's colours, told apart with every common colour blindness, in an order that keeps neighbours far apart.
 _NETWORKS: tuple[RGB, ...] = (
     (230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167), (240, 228, 66), (0, 114, 178), (213, 94, 0),
@@ -88,6 +90,18 @@ def confidence_picture(confidence: np.ndarray) -> Image.Image:
     """Confidence (H, W) in [0, 1] -> RGB picture in viridis: 0 dark blue, 1 bright yellow, equal steps look equal."""
     levels = np.rint(np.clip(confidence, 0, 1) * np.float32(255)).astype(np.uint8)  # (H, W)
     return _indexed(levels, confidence_colours()).convert("RGB")
+
+
+def signed_picture(values: np.ndarray, *, most: float | None = None) -> Image.Image:
+    """Values (H, W) of both signs -> RGB picture: 0 white, `most` green, -`most` orange, linear between.
+
+    Args:
+        most: size of the value in full colour, larger ones are cut; default the largest in `values`.
+    """
+    most = float(np.abs(values).max()) if most is None else most
+    share = np.clip(values / max(most, 1e-12), -1, 1)[..., None]  # (H, W, 1)
+    full = np.where(share > 0, _ABOVE, _BELOW)  # (H, W, 3)
+    return Image.fromarray(np.rint(255 + np.abs(share) * (full - 255.0)).astype(np.uint8))
 
 
 def disagreement(label_maps: Sequence[np.ndarray]) -> np.ndarray:

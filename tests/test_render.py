@@ -149,6 +149,19 @@ def test_confidence_is_drawn_in_viridis_from_dark_to_light():
     assert lightness[255] > lightness[0] + 150
 
 
+def test_a_signed_picture_is_white_at_zero_and_tells_signs_apart() -> None:
+    colours = np.asarray(render.signed_picture(np.array([[0.0, 2.0, 1.0], [-2.0, -1.0, 9.0]]), most=2.0)).astype(int)
+    white, full_above, above = colours[0]
+    full_below, below, beyond = colours[1]
+    assert (white == 255).all()
+    assert np.abs(above - (white + full_above) / 2).max() <= 1
+    assert np.abs(below - (white + full_below) / 2).max() <= 1
+    assert (beyond == full_above).all()
+    assert full_above.argmax() == 1  # green
+    assert full_below.argmax() == 0  # orange
+    assert (np.asarray(render.signed_picture(np.zeros((2, 3)))) == 255).all()
+
+
 def disagreement_by_hand(answers: tuple[int, ...]) -> int:
     count = len(answers)
     if len(set(answers)) == 1:

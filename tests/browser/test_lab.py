@@ -48,6 +48,7 @@ def test_every_lesson_answers_and_fits_the_screen(browser: Any, page_server: Pag
         assert board.locator(".board-blocks > *").count() > 0
         text = visitor.page.locator(f"#lesson-{lesson.key} .lesson-text").inner_text()
         assert lesson.title[language] in text
+        assert board.locator(".board").get_attribute("lang") == {"en": "en", "zh": "zh-CN"}[language], lesson.key
         assert "undefined" not in board.inner_text()
         assert "[object" not in board.inner_text()
         assert visitor.sideways() <= 0, lesson.key

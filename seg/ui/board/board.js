@@ -1,7 +1,8 @@
 // The board of a lesson. Gradio runs this once per board and hands in `element`, `props`, `watch` and `trigger`.
 //
 // props.value  {id, blocks} or null, made by the functions of seg/ui/board/__init__.py
-// props.lang   "en" or "zh"; both props may be missing at first
+// props.lang   "en" or "zh"; both props may be missing at first. The page's own lang goes first: a board that was out of
+//              sight when the language changed comes back without the new prop
 // WORDS        the board's own words, put before this file by __init__.py
 //
 // Words are put in as text, never as HTML. A new language redraws; only `pick` asks the server.
@@ -9,7 +10,8 @@
 const root = element.querySelector(".board");
 const SVG = "http://www.w3.org/2000/svg";
 const DASHES = ["", "7 4", "2 4", "10 3 2 3", "4 2", "12 4", "1 3", "6 2 2 2"]; // lines differ without colour too
-const language = () => (props.lang === "zh" ? "zh" : "en");
+const page = document.documentElement;
+const language = () => ((page.lang || props.lang || "").startsWith("zh") ? "zh" : "en");
 const say = (words) => (words && typeof words === "object" ? words[language()] ?? words.en : String(words ?? ""));
 const open = new Set(); // titles of the tables somebody unfolded; outlives a new answer
 
@@ -200,4 +202,9 @@ function draw() {
 
 watch("value", draw);
 watch("lang", draw);
+// page.js sets the page's lang again and again, also to what it is: draw only what is in the wrong language.
+new MutationObserver((_, observer) => {
+  if (!root.isConnected) observer.disconnect();
+  else if (!root.lang.startsWith(language())) draw();
+}).observe(page, { attributeFilter: ["lang"] });
 draw();
