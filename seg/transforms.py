@@ -77,6 +77,13 @@ class Preprocess:
         """
         return torch.cat(list(_restored_bands(logits, geometry)), dim=1)
 
+    def restore_at(self, logits: torch.Tensor, geometry: Geometry, at: tuple[int, int]) -> torch.Tensor:
+        """Logits (1, K, h, w) -> (K,) at one pixel (x, y) of the photo: `restore(...)[:, y, x]` without the others."""
+        height, width = geometry.photo_size
+        place = torch.tensor([2 * (at[0] + 0.5) / width - 1, 2 * (at[1] + 0.5) / height - 1], dtype=logits.dtype)
+        grid = place.view(1, 1, 1, 2)
+        return F.grid_sample(logits, grid, padding_mode="border", align_corners=False).flatten()
+
     def restore_labels(self, logits: torch.Tensor, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
         """Logits (1, K, h, w) -> label map (H, W) uint8 and the winner's probability (H, W) float32 in [0, 1].
 

@@ -14,6 +14,7 @@ from seg.explain.receptive_field import (
     entropy_bits,
     has_image_pooling,
     margin,
+    reach,
     theoretical_field,
     without_image_pooling,
 )
@@ -134,3 +135,13 @@ def test_entropy_and_margin() -> None:
     assert entropy_bits(np.full(8, 1 / 8)) == pytest.approx(3)
     assert entropy_bits(np.array([1.0, 0, 0])) == 0
     assert margin([0.2, 0.7, 0.1]) == pytest.approx(0.5)
+
+
+def test_reach_is_half_the_box_where_nothing_cuts_it_off() -> None:
+    assert reach(STACKS["one 3x3"], canvas=64) == (1, 1)
+    assert reach(STACKS["two 3x3"], canvas=64) == (2, 2)
+    assert reach(STACKS["atrous"], canvas=64) == (4, 4)
+    assert reach(STACKS["atrous"], canvas=8) is None
+    torch.manual_seed(0)
+    pooled = build_model("deeplabv3", num_classes=3, backbone="test_resnet", atrous_rates=[1, 1, 1])
+    assert reach(pooled, canvas=256) is None

@@ -463,7 +463,7 @@ def test_the_page_s_endpoint_answers_with_a_network_of_ones_own(
 def test_the_page_offers_a_network_of_ones_own_with_its_own_names_and_colours(
     own: Path, shapes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from seg.ui import compare, page, segment
+    from seg.ui import networks, page, segment
 
     monkeypatch.setenv("SEGLAB_CHECKPOINTS", str(own))
     choosers = [block for block in page.build().blocks.values() if getattr(block, "elem_id", None) == "network"]
@@ -471,7 +471,7 @@ def test_the_page_offers_a_network_of_ones_own_with_its_own_names_and_colours(
     value = segment.segment(str(shapes / "images" / "0000.jpg"), "tinyshapes", "zh")
     drawn = [(c["en"], c["zh"], tuple(c["colour"])) for c in value["classes"]]
     assert drawn == list(zip(SHAPES.names, SHAPES.names_zh, SHAPES.colours, strict=True))
-    assert "tinyshapes" not in compare.comparable(), "its ids mean other things"
+    assert "tinyshapes" not in networks.comparable(), "its ids mean other things"
 
 
 def test_eval_scores_on_the_lists_of_the_network_s_own_recipe(

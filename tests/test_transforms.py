@@ -102,3 +102,11 @@ def test_impossible_preprocessing_is_refused(values: dict[str, object]) -> None:
 def test_preprocess_survives_its_dictionary() -> None:
     preprocess = Preprocess(short_side=100, mean=(0.1, 0.2, 0.3))
     assert Preprocess.from_dict(preprocess.to_dict()) == preprocess
+
+
+@pytest.mark.parametrize("at", [(0, 0), (76, 49), (31, 17), (75, 0)])
+def test_one_pixel_of_the_restored_scores_is_had_without_the_others(at: tuple[int, int]) -> None:
+    logits = torch.randn(1, 5, 9, 12, generator=torch.Generator().manual_seed(0))
+    geometry = Geometry(photo_size=(50, 77), network_size=(9, 12))
+    expected = Preprocess().restore(logits, geometry)[:, at[1], at[0]]
+    torch.testing.assert_close(Preprocess().restore_at(logits, geometry, at), expected, atol=1e-5, rtol=1e-5)

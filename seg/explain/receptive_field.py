@@ -2,8 +2,8 @@
 
 The theoretical receptive field of an output pixel is the box of input pixels that can change it at all. The effective
 one is how much each of them does (Luo, Li, Urtasun, Zemel: "Understanding the Effective Receptive Field in Deep
-Convolutional Neural Networks", NIPS 2016): the gradient of the output with respect to the input. Its middle counts most,
-and what counts much is far smaller than the box.
+Convolutional Neural Networks", NIPS 2016): the gradient of the output with respect to the input. Its middle counts
+most, and what counts much is far smaller than the box.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class EffectiveField:
     logit: float
 
     def area_of(self, share: float) -> float:
-        """Share of the picture that the strongest pixels need to hold `share` of the weight, 0 to 1; nan without any."""
+        """Share of the picture that the strongest pixels need to hold `share` of the weight; nan without any weight."""
         if not self.weight.any():
             return float("nan")
         ordered = np.sort(self.weight, axis=None)[::-1].cumsum()
@@ -79,7 +79,8 @@ def theoretical_field(network: nn.Module, size: tuple[int, int], at: tuple[int, 
 
     The network is copied, every weight replaced by a positive constant, activations and normalisation by the identity,
     the largest of a window by its mean; then no two ways from an input pixel to the output can cancel, and the gradient
-    differs from 0 exactly where there is a way at all. Image-level pooling and squeeze-and-excitation see the whole picture, and so does the box then.
+    differs from 0 exactly where there is a way at all. Image-level pooling and squeeze-and-excitation see the whole
+    picture, and so does the box then.
 
     Args:
         size: (h, w) of the network's input.
@@ -91,6 +92,17 @@ def theoretical_field(network: nn.Module, size: tuple[int, int], at: tuple[int, 
         (gradient,) = torch.autograd.grad(linear(given)[0, 0, at[1], at[0]], given)
     rows, columns = (gradient[0].sum(dim=(0, axis)).nonzero().flatten().tolist() for axis in (2, 1))
     return (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) if rows else (at[0], at[1], at[0], at[1])
+
+
+def reach(network: nn.Module, *, canvas: int = 2048) -> tuple[int, int] | None:
+    """How far an output pixel looks to the left and to the right, input pixels; up and down it is as far.
+
+    None: farther than half of `canvas`, or over the whole picture whatever its size. At another place of the encoder's
+    grid it may be up to one stride more on one side and less on the other.
+    """
+    middle = canvas // 2
+    x0, _, x1, _ = theoretical_field(network, (32, canvas), (middle, 16))
+    return None if x0 == 0 or x1 == canvas else (middle - x0, x1 - 1 - middle)
 
 
 def without_image_pooling(network: nn.Module) -> nn.Module:

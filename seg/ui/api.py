@@ -10,7 +10,8 @@ from PIL import Image
 
 from seg import list_checkpoints, load_predictor
 from seg.render import disagreement, disagreement_colours, disagreement_picture, overlay, to_indexed
-from seg.ui.compare import answers, chosen_networks, comparable, default_networks
+from seg.ui.compare import answers, chosen_networks
+from seg.ui.networks import comparable, default_networks
 from seg.ui.payload import class_ids, facts
 from seg.ui.photo import PhotoInput, open_photo
 

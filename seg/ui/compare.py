@@ -10,17 +10,15 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from seg import Predictor, Segmentation, list_checkpoints, load_predictor
-from seg.card import ModelCard, load_card
-from seg.checkpoint import card_path
+from seg import Predictor, Segmentation, load_predictor
+from seg.card import ModelCard
 from seg.ui import downloads, scores
+from seg.ui.networks import comparable, default_networks, load_title
 from seg.ui.payload import viewer_value
 from seg.ui.photo import open_photo
-from seg.ui.segment import load_title
 from seg.ui.text import say
 from seg.ui.viewer import make_viewer
 
-CLASSIC = ("fcn8s", "unet", "deeplabv3")
 Answers = list[tuple[Segmentation, ModelCard]]
 
 
@@ -54,19 +52,6 @@ def build(language: str) -> CompareTab:
         with gr.Row(elem_classes="seglab-downloads"):
             download = gr.Button(say(language, "download_zip"), size="sm", elem_id="compare-zip")
     return CompareTab(tab, what, networks, run, viewer, download)
-
-
-def comparable() -> list[str]:
-    """Names of the networks that share the first one's classes: only those can be compared pixel by pixel."""
-    names = list_checkpoints()
-    classes = {name: load_card(card_path(name)).classes for name in names}
-    return [name for name in names if classes[name] == classes[names[0]]]
-
-
-def default_networks() -> list[str]:
-    """The three that the page is about, where they are there; else the first three."""
-    names = comparable()
-    return [name for name in CLASSIC if name in names] if set(CLASSIC) <= set(names) else names[:3]
 
 
 def chosen_networks(asked: Sequence[str] | None, language: str) -> list[Predictor]:

@@ -8,9 +8,8 @@ from typing import Any
 import gradio as gr
 
 from seg import list_checkpoints, load_predictor
-from seg.card import load_card
-from seg.checkpoint import card_path
 from seg.ui import downloads, scores
+from seg.ui.networks import load_title
 from seg.ui.payload import viewer_value
 from seg.ui.photo import open_photo
 from seg.ui.text import say
@@ -61,11 +60,6 @@ def build(language: str) -> SegmentTab:
                 for kind in ("labels", "overlay", "zip")
             ]
     return SegmentTab(tab, network, crf, run, viewer, buttons)
-
-
-def load_title(name: str) -> str:
-    """How the card calls the network."""
-    return load_card(card_path(name)).title
 
 
 def segment(photo: str | bytes | None, network: str, language: str, crf: bool = False) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from seg.ui.board import Block, Words, both
+from seg.ui.networks import comparable, default_networks, load_title
 
 HEADINGS: dict[str, Words] = {
     "do": both("Do", "动手"),
@@ -65,6 +66,13 @@ def slider(name: str, label: Words, low: float, high: float, *, step: float, val
 def switch(name: str, label: Words, value: bool = False) -> Control:
     """On or off."""
     return Control(name, gr.Checkbox, label, {"value": value})
+
+
+def networks(names: Sequence[str] | None = None) -> Control:
+    """Which networks answer, as the keyword `names`: by default the three that the page is about, others can join."""
+    known = comparable() if names is None else [name for name in comparable() if name in names]
+    first = [name for name in default_networks() if name in known] or known[:1]
+    return several("names", both("Networks", "网络"), [(load_title(name), name) for name in known], first)
 
 
 @dataclass(frozen=True)

@@ -1,48 +1,228 @@
-"""Lesson: one pixel, and what every network thinks of it."""
+"""Lesson: one pixel. What every network thinks of it, and how much of the photo each of them looks at for that."""
 
 from __future__ import annotations
 
+from functools import cache
+
+import numpy as np
+import torch
+from matplotlib import colormaps
 from PIL import Image
 
-from seg import list_checkpoints, load_predictor
-from seg.ui.board import Block, both, cell, dot, picture, pictures, table
-from seg.ui.lessons._lesson import Lesson, slider
+from seg import Predictor, load_predictor
+from seg.explain.receptive_field import (
+    EffectiveField,
+    effective_field,
+    entropy_bits,
+    has_image_pooling,
+    margin,
+    reach,
+    without_image_pooling,
+)
+from seg.ui.board import Block, Words, both, box, cell, dot, picture, pictures, table, text
+from seg.ui.lessons._lesson import Lesson, choice, networks
+
+TOP = 5
+Point = tuple[int, int]
 
 
-def answer(*, photo: Image.Image, point: tuple[float, float], top: float) -> list[Block]:
-    """The photo to point at, and a table of the likeliest classes."""
-    x, y = point
-    at = dot(x * photo.width, y * photo.height)
-    blocks = [pictures(picture(photo, both("Your photo", "你的照片"), pick=True, shapes=[at]), columns=2)]
+def answer(*, photo: Image.Image, point: tuple[float, float], names: list[str], field: str) -> list[Block]:
+    """The photo to point at, the likeliest classes, and a heat map of what moved the answer."""
+    here = min(int(point[0] * photo.width), photo.width - 1), min(int(point[1] * photo.height), photo.height - 1)
+    blocks = [
+        pictures(
+            picture(
+                photo,
+                both("Your photo: click on it", "你的照片：点一下"),
+                note=f"x {here[0]}, y {here[1]}",
+                pick=True,
+                shapes=[dot(here[0] + 0.5, here[1] + 0.5)],
+            ),
+            columns=2,
+        )
+    ]
+    predictors = [load_predictor(name) for name in names]
+    if not predictors:
+        return [*blocks, text(both("Choose at least one network.", "请至少选择一个网络。"))]
+    found = [probabilities_at(predictor, photo, here) for predictor in predictors]
+    blocks += [_likeliest(predictors, found), _certainty(predictors, found), *_agreement(predictors, found)]
+    if field == "show":
+        blocks += _fields(predictors, photo, here)
+    return blocks
+
+
+@torch.inference_mode()
+def probabilities_at(predictor: Predictor, photo: Image.Image, at: Point) -> np.ndarray:
+    """(K,) float32: the probabilities whose largest the tab "Segment" shows at this pixel of the photo."""
+    x, geometry = predictor.card.preprocess.apply(photo)
+    one = predictor.card.preprocess.restore_at(predictor.logits(x), geometry, at)  # (K,)
+    return one.softmax(dim=0).numpy()
+
+
+def _likeliest(predictors: list[Predictor], found: list[np.ndarray]) -> Block:
     rows = []
-    for name in list_checkpoints():
-        predictor = load_predictor(name)
-        net_x, _ = predictor.card.preprocess.apply(photo)
-        logits = predictor.logits(net_x)[0]  # (K, h, w)
-        probabilities = logits[:, int(y * logits.shape[1]), int(x * logits.shape[2])].softmax(dim=0)
-        shares, ids = probabilities.topk(int(top))
+    for predictor, probabilities in zip(predictors, found, strict=True):
         classes = predictor.card.classes
+        row: list[object] = [predictor.card.title]
+        for i in np.argsort(-probabilities)[:TOP].tolist():
+            share = f"{100 * probabilities[i]:.1f} %"
+            words = both(f"{classes.names[i]} {share}", f"{classes.names_zh[i]} {share}")
+            row.append(cell(words, bar=float(probabilities[i]), swatch=classes.colours[i]))
+        rows.append(row)
+    head: list[Words | str] = [both("Network", "网络"), *(f"{i}." for i in range(1, TOP + 1))]
+    return table(head, rows, title=both("The five likeliest classes", "最可能的五个类别"))
+
+
+def _certainty(predictors: list[Predictor], found: list[np.ndarray]) -> Block:
+    rows: list[list[object]] = []
+    for predictor, probabilities in zip(predictors, found, strict=True):
+        bits, most = entropy_bits(probabilities), float(np.log2(len(probabilities)))
+        lead = margin(probabilities)
         rows.append(
-            [predictor.card.title]
-            + [
-                cell(
-                    both(f"{classes.names[i]} {share:.0%}", f"{classes.names_zh[i]} {share:.0%}"),
-                    bar=float(share),
-                    swatch=classes.colours[i],
-                )
-                for share, i in zip(shares.tolist(), ids.tolist(), strict=True)
+            [
+                predictor.card.title,
+                cell(f"{bits:.2f} / {most:.2f}", bar=bits / most),
+                cell(f"{100 * lead:.1f} %", bar=lead),
             ]
         )
-    return [*blocks, table([both("Network", "网络")] + [str(i + 1) for i in range(int(top))], rows)]
+    head = [
+        both("Network", "网络"),
+        both("Entropy, bits (0: certain)", "熵（比特，0 为确定）"),
+        both("Lead of the first class", "第一名领先"),
+    ]
+    return table(head, rows, title=both("How sure is it?", "有多确定？"))
+
+
+def _agreement(predictors: list[Predictor], found: list[np.ndarray]) -> list[Block]:
+    if len(predictors) < 2:
+        return []
+    said = [predictor.card.classes.names[int(p.argmax())] for predictor, p in zip(predictors, found, strict=True)]
+    said_zh = [predictor.card.classes.names_zh[int(p.argmax())] for predictor, p in zip(predictors, found, strict=True)]
+    unsure = max(range(len(found)), key=lambda i: entropy_bits(found[i]))
+    title = predictors[unsure].card.title
+    if len(set(said)) == 1:
+        words = both(
+            f"Here all say {said[0]}; {title} is the least sure.", f"这里都说是{said_zh[0]}；{title} 最没把握。"
+        )
+    else:
+        en, zh = ", ".join(dict.fromkeys(said)), "、".join(dict.fromkeys(said_zh))
+        words = both(
+            f"Here the networks do not agree ({en}); {title} is the least sure.",
+            f"这里各网络意见不一（{zh}）；{title} 最没把握。",
+        )
+    return [text(words, finding=True)]
+
+
+def _fields(predictors: list[Predictor], photo: Image.Image, here: Point) -> list[Block]:
+    fields, points = [], []
+    for predictor in predictors:
+        x, geometry = predictor.card.preprocess.apply(photo)
+        height, width = geometry.network_size
+        at = here[0] * width // photo.width, here[1] * height // photo.height
+        fields.append(effective_field(predictor.network, x, at))
+        points.append(at)
+    most = max(_smoothed(field.weight).max() for field in fields)
+    items, rows = [], []
+    for predictor, field, at in zip(predictors, fields, points, strict=True):
+        items.append(_heat(predictor, field, at, photo, most))
+        rows.append(_spread(predictor, field, at))
+    head = [
+        both("Network", "网络"),
+        both("50 % within, pixels", "50 % 在多少像素内"),
+        both("95 % within, pixels", "95 % 在多少像素内"),
+        both("could look as far as", "最远能看到"),
+    ]
+    explained = both(
+        "Bright: changing these pixels a little changes the winning class's score at your point a lot (the gradient of "
+        "that one score). One scale for all pictures. The dashed box is what could matter at all by construction; "
+        "without a box it is the whole picture.",
+        "越亮，稍微改动那里的像素，你所点位置上获胜类别的得分就变得越多（即这个得分的梯度）。所有图用同一标尺。"
+        "虚线框是结构上可能起作用的范围；没有框表示整张图。",
+    )
+    return [
+        pictures(*items, title=both("Effective receptive field", "有效感受野"), columns=3),
+        text(explained),
+        table(head, rows, title=both("How wide is it? (pixels of the network's input)", "有多宽？（网络输入的像素）")),
+    ]
+
+
+def _heat(predictor: Predictor, field: EffectiveField, at: Point, photo: Image.Image, most: float) -> dict:
+    """The gradient over a dim photo, at the size the network sees."""
+    height, width = field.weight.shape
+    levels = np.sqrt(np.clip(_smoothed(field.weight) / max(most, 1e-12), 0, 1))  # (h, w); the root shows weak ones
+    hot = colormaps["inferno"](levels)[..., :3] * 255
+    grey = np.asarray(photo.resize((width, height)).convert("L"), np.float32)[..., None]
+    shown = np.clip(0.35 * grey * (1 - levels[..., None]) + hot, 0, 255).astype(np.uint8)
+    shapes = [dot(at[0] + 0.5, at[1] + 0.5, size=7)]
+    sides = farthest(predictor.card.name)
+    if sides is not None:
+        shapes.append(box(at[0] - sides[0], at[1] - sides[0], at[0] + sides[1] + 1, at[1] + sides[1] + 1, dashed=True))
+    classes = predictor.card.classes
+    note = both(f"score of {classes.names[field.class_id]}", f"{classes.names_zh[field.class_id]}的得分")
+    return picture(shown, predictor.card.title, note=note, shapes=shapes)
+
+
+def _smoothed(weight: np.ndarray) -> np.ndarray:
+    """Mean over 5 x 5 pixels: single gradients are noisy, and it is the region that counts."""
+    padded = torch.nn.functional.pad(torch.from_numpy(weight)[None, None], (2, 2, 2, 2), mode="replicate")
+    return torch.nn.functional.avg_pool2d(padded, 5, stride=1)[0, 0].numpy()
+
+
+def _spread(predictor: Predictor, field: EffectiveField, at: Point) -> list:
+    sides = farthest(predictor.card.name)
+    could: Words | str = both("the whole picture", "整张图") if sides is None else f"{sum(sides) + 1}"
+    if has_image_pooling(predictor.network):
+        inner = farthest(predictor.card.name, pooled=False)
+        if inner is not None:
+            width = sum(inner) + 1
+            could = both(f"the whole picture; {width} without image pooling", f"整张图；不算全局池化为 {width}")
+    return [predictor.card.title, *(f"{field.radius_of(share, at):.0f}" for share in (0.5, 0.95)), could]
+
+
+@cache
+def farthest(name: str, *, pooled: bool = True) -> tuple[int, int] | None:
+    """`reach` of a checkpoint's network; a fact about its construction, so it is computed once."""
+    network = load_predictor(name).network
+    return reach(network if pooled else without_image_pooling(network))
 
 
 LESSON = Lesson(
     key="pixel",
     title=both("One pixel, all networks", "同一个像素，所有网络"),
-    tells=[both("A network gives every pixel a probability for every class.", "网络给每个像素算出每一类的概率。")],
-    do=both("Click somewhere on the photo.", "在照片上点一下。"),
-    notice=both("Near an outline the networks hesitate.", "靠近轮廓处，网络会犹豫。"),
-    paper=both("Long, Shelhamer, Darrell 2015, section 3", "Long, Shelhamer, Darrell 2015，第 3 节"),
-    controls=[slider("top", both("Classes shown", "显示的类别数"), 1, 5, step=1, value=3)],
+    tells=[
+        both(
+            "For every pixel a network gives a probability to every class; the picture shows only the winner. Entropy "
+            "tells how undecided it was: 0 bits when one class has everything, log2 of the number of classes when all "
+            "are alike.",
+            "网络给每个像素的每个类别一个概率，图上只显示获胜者。熵说明它有多犹豫：一个类别占全部时为 0 比特，"
+            "所有类别一样时为类别数的 log2。",
+        ),
+        both(
+            "For that one pixel it looks at many others. The receptive field is what it could look at; the effective "
+            "one is what really moved the answer. It is usually much smaller, strongest near the pixel itself.",
+            "为了这一个像素，它会看许多别的像素。感受野是它可能看到的范围，有效感受野是真正影响答案的部分。"
+            "后者通常小得多，离该像素越近越强。",
+        ),
+    ],
+    do=both(
+        "Click on the middle of a thing, then on its outline, then on the background next to it.",
+        "先点物体中央，再点它的轮廓，然后点旁边的背景。",
+    ),
+    notice=both(
+        "Near an outline entropy grows and the lead shrinks. Compare how far the bright regions reach.",
+        "靠近轮廓时熵变大、领先变小。比较各网络亮区伸展得多远。",
+    ),
+    paper=both(
+        "Luo, Li, Urtasun, Zemel: Understanding the Effective Receptive Field in Deep CNNs, NIPS 2016",
+        "Luo, Li, Urtasun, Zemel：Understanding the Effective Receptive Field in Deep CNNs，NIPS 2016",
+    ),
+    controls=[
+        networks(),
+        choice(
+            "field",
+            both("Receptive field", "感受野"),
+            [(both("show it", "显示"), "show"), (both("only probabilities (faster)", "只看概率（更快）"), "hide")],
+        ),
+    ],
     answer=answer,
 )
