@@ -130,7 +130,9 @@ def load_predictor(name_or_path: str | Path, *, device: str | torch.device = "cp
     Raises:
         CheckpointError: unknown name, missing or damaged files.
     """
-    with _loading:  # two people at once must not load it twice
+    # Two people at once must not load it twice. And weights made in inference mode, if the caller is in it, would never
+    # again let a gradient through.
+    with _loading, torch.inference_mode(False):
         return _load(card_path(name_or_path).resolve(), str(device))
 
 

@@ -168,3 +168,13 @@ def test_the_crf_sees_a_large_photo_small(
     assert seen == [((325, 500), (21, 325, 500))]
     assert sharp.label_map.shape == (1300, 2000)
     assert (sharp.label_map == predictor.predict(large).label_map).mean() > 0.98, "only resized twice"
+
+
+def test_a_network_loaded_in_inference_mode_still_lets_gradients_through(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    for file in tiny_checkpoint.iterdir():
+        shutil.copy(file, tmp_path)  # another path: not loaded yet
+    with torch.inference_mode():
+        network = load_predictor(tmp_path / "tiny.json").network
+    x = torch.randn(1, 3, 64, 64, requires_grad=True)
+    network(x).sum().backward()
+    assert x.grad is not None
