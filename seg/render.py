@@ -104,6 +104,14 @@ def signed_picture(values: np.ndarray, *, most: float | None = None) -> Image.Im
     return Image.fromarray(np.rint(255 + np.abs(share) * (full - 255.0)).astype(np.uint8))
 
 
+def changed_picture(photo: Image.Image, changed: np.ndarray) -> Image.Image:
+    """The photo in pale grey, red where `changed` (H, W) bool is True."""
+    grey = np.asarray(photo.convert("L"), np.float32)[..., None]
+    pale = np.repeat(128 + grey / 2, 3, axis=2).astype(np.uint8)  # (H, W, 3)
+    pale[changed] = (204, 0, 34)
+    return Image.fromarray(pale)
+
+
 def disagreement(label_maps: Sequence[np.ndarray]) -> np.ndarray:
     """Where n networks differ about one photo.
 

@@ -252,3 +252,11 @@ def test_triptychs_drawn_in_threads_are_alike():
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda _: render.triptych(photo, label_map, VOC, title="one").tobytes(), range(4)))
     assert together == [alone] * 4
+
+
+def test_what_changed_is_red_and_the_rest_grey():
+    changed = np.zeros((4, 6), bool)
+    changed[1, 2] = True
+    shown = np.asarray(render.changed_picture(Image.new("RGB", (6, 4), (10, 200, 90)), changed)).astype(int)
+    assert tuple(shown[1, 2]) == (204, 0, 34)
+    assert (np.ptp(shown[~changed], axis=1) == 0).all()

@@ -87,7 +87,7 @@ def theoretical_field(network: nn.Module, size: tuple[int, int], at: tuple[int, 
         at: (x, y) of the output pixel.
     """
     linear = _only_ways(network)
-    given = torch.ones(1, 3, *size, dtype=torch.float64, requires_grad=True)  # ones: a gate multiplies by its input
+    given = torch.ones(1, 3, *size, requires_grad=True)  # ones: a gate multiplies by its input
     with torch.enable_grad():
         (gradient,) = torch.autograd.grad(linear(given)[0, 0, at[1], at[0]], given)
     rows, columns = (gradient[0].sum(dim=(0, axis)).nonzero().flatten().tolist() for axis in (2, 1))
@@ -133,7 +133,7 @@ def has_image_pooling(network: nn.Module) -> bool:
 
 def _only_ways(network: nn.Module) -> nn.Module:
     """A copy that adds up positive numbers along every way from input to output."""
-    linear = copy.deepcopy(network).double().eval()
+    linear = copy.deepcopy(network).float().eval()
     for module in list(linear.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.MaxPool2d):
