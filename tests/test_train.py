@@ -19,7 +19,7 @@ from seg.transforms import Preprocess
 from train.augment import Augment
 from train.config import Recipe, load_recipe
 from train.data import BadPairsError, DrawnSamples, Pair, balanced_weights, check_pairs, voc_pairs
-from train.encoder import encoder_of, init_encoder, keep_depthwise_in_float32
+from train.encoder import encoder_of, init_encoder, keep_in_float32
 from train.evaluate import evaluate, metrics_dict
 from train.losses import segmentation_loss
 
@@ -218,7 +218,7 @@ def test_depthwise_convolutions_stay_in_float32() -> None:
     model, x = tiny_model(), torch.randn(1, 3, 64, 64)
     before = model(x)
     kinds: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
-    keep_depthwise_in_float32(model)
+    keep_in_float32(model)
     torch.testing.assert_close(model(x), before)
     for module in model.modules():
         if isinstance(module, torch.nn.Conv2d):

@@ -28,7 +28,7 @@ from seg.transforms import Preprocess
 from train.augment import Augment
 from train.config import Recipe
 from train.data import DrawnSamples, Pair, balanced_weights, check_pairs, data_title, listed_pairs
-from train.encoder import keep_depthwise_in_float32
+from train.encoder import keep_in_float32
 from train.environment import environment, git_commit, keep_freed_memory, resolve_precision
 from train.log import write_recipe, write_session
 from train.losses import cross_entropy_sums, distillation_sums, lovasz_softmax
@@ -72,7 +72,7 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCar
     torch.set_flush_denormal(True)
     run = new_run(recipe, begin=not saved, synchronise=processes > 1 and not on_cpu)
     if on_cpu and precision == "bf16":
-        keep_depthwise_in_float32(run.model)  # after the EMA copy was made: the copy must not share these forwards
+        keep_in_float32(run.model)  # after the EMA copy was made: the copy must not share these forwards
     model = accelerator.prepare(run.model)
     run.ema.to(accelerator.device)
     if saved:
