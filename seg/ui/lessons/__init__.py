@@ -1,8 +1,16 @@
 """The lessons of the lab, in the order of the list. A new lesson is one file here and one line below."""
 
-from seg.ui.lessons import fcn, pixel, skips, upsampling
+from seg.ui.lessons import aspp, atrous, family, fcn, pixel, skips, upsampling
 from seg.ui.lessons._lesson import Control, Lesson, choice, several, slider, switch
 
-LESSONS: tuple[Lesson, ...] = (fcn.LESSON, upsampling.LESSON, skips.LESSON, pixel.LESSON)
+LESSONS: tuple[Lesson, ...] = (
+    fcn.LESSON,
+    upsampling.LESSON,
+    skips.LESSON,
+    atrous.LESSON,
+    aspp.LESSON,
+    family.LESSON,
+    pixel.LESSON,
+)
 
 __all__ = ["LESSONS", "Control", "Lesson", "choice", "several", "slider", "switch"]
