@@ -1,6 +1,6 @@
 """The lessons of the lab, in the order of the list. A new lesson is one file here and one line below."""
 
-from seg.ui.lessons import aspp, atrous, family, fcn, pixel, skips, upsampling
+from seg.ui.lessons import aspp, atrous, family, fcn, flow, pixel, skips, upsampling
 from seg.ui.lessons._lesson import Control, Lesson, choice, several, slider, switch
 
 LESSONS: tuple[Lesson, ...] = (
@@ -11,6 +11,7 @@ LESSONS: tuple[Lesson, ...] = (
     aspp.LESSON,
     family.LESSON,
     pixel.LESSON,
+    flow.LESSON,
 )
 
 __all__ = ["LESSONS", "Control", "Lesson", "choice", "several", "slider", "switch"]

@@ -7,6 +7,8 @@ import torch
 from PIL import Image
 
 from seg import list_checkpoints, load_predictor
+from seg.card import load_card
+from seg.checkpoint import card_path
 from seg.explain.deeplab import Branch, aspp_view, branch_names
 from seg.models.deeplab import DeepLabV3
 from seg.render import changed_picture, confidence_picture, overlay, share_text
@@ -14,6 +16,7 @@ from seg.ui.board import Block, Words, both, box, cell, dot, picture, pictures, 
 from seg.ui.lessons._lesson import Lesson, several
 
 NAME = "deeplabv3"
+PAPER = (6, 12, 18)  # rates at output stride 16
 COLOURS = ("#56b4e9", "#ffd400", "#ff9d5c", "#f0a3cf", "#3fd0a4")
 
 
@@ -131,13 +134,10 @@ def name_of(kind: str, rate: int) -> Words:
 
 
 def _choices() -> list[tuple[Words, int]]:
-    """One per branch of the network that is here; without one, the paper's five."""
-    if NAME in list_checkpoints():
-        network = load_predictor(NAME).network
-        assert isinstance(network, DeepLabV3)
-        named = branch_names(network)
-    else:
-        named = [("1x1", 1), ("atrous", 6), ("atrous", 12), ("atrous", 18), ("pooling", 0)]
+    """One per branch of the network that is here; without one, the paper's five. The card is enough to know."""
+    card = load_card(card_path(NAME)) if NAME in list_checkpoints() else None
+    rates = card.model_options.get("atrous_rates", PAPER) if card else PAPER
+    named = [("1x1", 1), *(("atrous", rate) for rate in rates), ("pooling", 0)]
     return [(name_of(kind, rate), number) for number, (kind, rate) in enumerate(named)]
 
 

@@ -1,0 +1,182 @@
+"""Lesson: data flow. A network as a strip of stages, with shape, cost, and what each stage reacts to."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+import numpy as np
+import torch
+from PIL import Image
+
+from seg import list_checkpoints, load_predictor
+from seg.card import load_card
+from seg.checkpoint import card_path
+from seg.explain.flow import Stage, flow, strongest
+from seg.render import confidence_picture
+from seg.ui.board import Block, Words, both, cell, picture, pictures, table, text
+from seg.ui.lessons._lesson import Lesson, choice, slider
+from seg.ui.networks import default_networks, load_title
+
+SHOWN = 10
+KNOWN = ("fcn32s", "fcn16s", "fcn8s", "unet", "unetpp", "deeplabv1", "deeplabv2", "deeplabv3")
+
+
+def answer(*, photo: Image.Image, point: tuple[float, float], network: str, stage: int) -> list[Block]:
+    """The strip of stages, and the strongest maps of one of them."""
+    predictor = load_predictor(network)
+    x, _ = predictor.card.preprocess.apply(photo)
+    stages = flow(predictor.network, x)
+    place = min(stage, len(stages)) - 1
+    return [_strip(stages, place), *_sum(stages, x), *_maps(stages[place], place, photo)]
+
+
+def _strip(stages: list[Stage], chosen: int) -> Block:
+    most = max(stage.macs for stage in stages)
+    rows = []
+    for number, stage in enumerate(stages, start=1):
+        channels, height, width = stage.output.shape
+        mark = "▶ " if number - 1 == chosen else ""
+        rows.append(
+            [
+                f"{mark}{number}",
+                both(*words_for(stage.name)),
+                stage.name,
+                f"{width} × {height}",
+                f"1/{stage.stride}",
+                channels,
+                f"{stage.parameters / 1e3:,.1f} k",
+                cell(f"{stage.macs / 1e6:,.0f} M", bar=stage.macs / most),
+            ]
+        )
+    head = [
+        both("No.", "序号"),
+        both("Stage", "阶段"),
+        both("in the code", "代码中"),
+        both("positions", "位置数"),
+        both("stride", "步幅"),
+        both("channels", "通道"),
+        both("parameters", "参数量"),
+        both("multiply-adds", "乘加运算"),
+    ]
+    return table(head, rows, title=both("From photo to scores, stage by stage", "从照片到得分，逐个阶段"))
+
+
+def _sum(stages: list[Stage], x: torch.Tensor) -> list[Block]:
+    """Where the work is: encoder against what stands on it."""
+    parts = {
+        inside: sum(stage.macs for stage in group)
+        for inside, group in groupby(stages, key=lambda stage: stage.name.startswith(("backbone", "encoder")))
+    }
+    total = sum(parts.values())
+    encoder = parts.get(True, 0) / total
+    return [
+        text(
+            both(
+                f"For this photo ({x.shape[3]} × {x.shape[2]} at the network): {total / 1e9:.2f} G multiply-adds, "
+                f"{100 * encoder:.0f} % of them in the encoder.",
+                f"这张照片（网络看到 {x.shape[3]} × {x.shape[2]}）：{total / 1e9:.2f} G 次乘加运算，"
+                f"其中 {100 * encoder:.0f} % 在编码器里。",
+            ),
+            finding=True,
+        )
+    ]
+
+
+def _maps(stage: Stage, place: int, photo: Image.Image) -> list[Block]:
+    items = []
+    for channel, values in strongest(stage, SHOWN):
+        low, high = float(values.min()), float(values.max())
+        levels = (values.numpy() - low) / max(high - low, 1e-12)
+        small = confidence_picture(np.ascontiguousarray(levels))
+        note = f"{low:.1f} … {high:.1f}"
+        items.append(picture(small, both(f"channel {channel}", f"通道 {channel}"), note=note, pixelated=True))
+    en, zh = words_for(stage.name)
+    return [
+        pictures(
+            *items,
+            title=both(
+                f"Stage {place + 1}, {en}: the {len(items)} channels that react most to this photo",
+                f"第 {place + 1} 阶段（{zh}）：对这张照片反应最强的 {len(items)} 个通道",
+            ),
+            columns=5,
+        ),
+        text(
+            both(
+                "Dark blue is the lowest value of a channel, yellow its highest. Early stages see edges and textures "
+                "in many positions; late ones see things in few.",
+                "深蓝是该通道的最小值，黄色是最大值。前面的阶段在很多位置上看到边缘和纹理，"
+                "后面的阶段在很少的位置上看到物体。",
+            )
+        ),
+    ]
+
+
+def words_for(name: str) -> tuple[str, str]:
+    """A stage's name for people, in English and Chinese."""
+    last = name.rsplit(".", 1)[-1]
+    if ".net." in name:
+        if last == "conv_stem":
+            return "encoder, first convolution", "编码器，第一个卷积"
+        return f"encoder, block {last}", f"编码器，第 {last} 组"
+    family = name.split(".")[0]
+    named: dict[str, tuple[str, str]] = {
+        "fc": ("fc6 and fc7 as convolutions", "卷积化的 fc6、fc7"),
+        "classifier": ("scores per class", "每类的得分"),
+        "last": ("last step up, full size", "最后一步上升，原尺寸"),
+        "head": ("LargeFOV", "LargeFOV"),
+        "aspp.image_pooling": ("ASPP, image pooling", "ASPP，全局池化"),
+        "aspp.project": ("ASPP, projection", "ASPP，投影"),
+    }
+    if name in named:
+        return named[name]
+    if family.startswith("score"):
+        return f"scores at stride {family[5:]}", f"步幅 {family[5:]} 的得分"
+    if family.startswith("up"):
+        return (
+            f"transposed convolution {family[2:].replace('to', ' → ')}",
+            f"转置卷积 {family[2:].replace('to', ' → ')}",
+        )
+    if family == "decoder":
+        return f"step up {int(last) + 1}", f"上升第 {int(last) + 1} 步"
+    if family == "nodes":
+        row, column = last.split("_")
+        return f"node, row {row}, column {column}", f"节点，第 {row} 行第 {column} 列"
+    return f"branch {int(last) + 1}", f"分支 {int(last) + 1}"
+
+
+def _networks() -> list[tuple[Words | str, str]]:
+    first = default_networks()
+    names = [*first, *(name for name in list_checkpoints() if name not in first)]
+    return [(load_title(name), name) for name in names if load_card(card_path(name)).model in KNOWN]
+
+
+LESSON = Lesson(
+    key="flow",
+    title=both("Data flow", "数据流"),
+    tells=[
+        both(
+            "A network is a row of stages. On the way the map gets smaller and deeper: fewer positions, more channels. "
+            "What stands on the encoder is where FCN, U-Net and DeepLab differ.",
+            "网络是一串阶段。一路上特征图越来越小、越来越深：位置变少，通道变多。"
+            "FCN、U-Net 和 DeepLab 的不同，就在编码器之后的部分。",
+        ),
+    ],
+    do=both(
+        "Walk through the stages with the slider, then choose another network.",
+        "用滑块走过各个阶段，再换一个网络。",
+    ),
+    notice=both(
+        "Where are the multiply-adds, and where the parameters? They are not at the same place: few positions with "
+        "many channels cost parameters, many positions cost work.",
+        "乘加运算集中在哪里，参数又集中在哪里？两者不在同一处：位置少通道多，参数就多；位置多，运算就多。",
+    ),
+    paper=both(
+        "FCN 2015, figure 3; U-Net 2015, figure 1; DeepLabV3 2017, figure 5",
+        "FCN 2015，图 3；U-Net 2015，图 1；DeepLabV3 2017，图 5",
+    ),
+    controls=[
+        choice("network", both("Network", "网络"), _networks()),
+        slider("stage", both("Look inside stage", "看哪个阶段"), 1, 24, step=1, value=3),
+    ],
+    answer=answer,
+)
