@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -28,12 +30,25 @@ def plain(*layers: nn.Module) -> nn.Sequential:
 
 
 class Double(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.part = nn.Identity()  # no leaf: a leaf that is no convolution counts as an activation
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return nn.functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+class OverlappingMaximum(nn.Module):
+    """Functional max pooling, windows that overlap, as in a ResNet's stem."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.part = nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = nn.functional.max_pool2d(x, 3, stride=2, padding=1)
+        return nn.functional.interpolate(y, size=x.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def pixel(at: tuple[int, int]) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Reads the logits of one pixel (x, y)."""
+    return lambda logits: logits[0, :, at[1], at[0]]
 
 
 STACKS = {
@@ -44,6 +59,8 @@ STACKS = {
         nn.Conv2d(3, 4, 3, padding=1, stride=2), nn.BatchNorm2d(4), nn.ConvTranspose2d(4, 2, 4, stride=2, padding=1)
     ),
     "max pooling": plain(nn.MaxPool2d(2), nn.Conv2d(3, 2, 3, padding=1), Double()),
+    "functional max pooling": plain(nn.Conv2d(3, 2, 3, padding=1), OverlappingMaximum()),
+    "grouped": plain(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1, groups=4)),
 }
 
 
@@ -79,7 +96,7 @@ def test_the_box_of_a_real_network_holds_all_of_its_gradient(name: str) -> None:
     at = (50, 40)
     x0, y0, x1, y1 = theoretical_field(network, (96, 128), at)
     x = torch.randn(1, 3, 96, 128, generator=torch.Generator().manual_seed(0))
-    found = effective_field(network, x, at)
+    found = effective_field(network, x, pixel(at))
     outside = found.weight.copy()
     outside[y0:y1, x0:x1] = 0
     assert not outside.any()
@@ -87,10 +104,22 @@ def test_the_box_of_a_real_network_holds_all_of_its_gradient(name: str) -> None:
     assert y0 <= at[1] < y1
 
 
+@pytest.mark.parametrize("at", [(160, 160), (171, 155)])
+def test_the_box_of_a_network_that_pools_by_maximum_holds_all_of_its_gradient(at: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    network = build_model("unet_classic", num_classes=3, base_channels=4).eval()
+    reached = np.zeros((320, 320), bool)
+    for _ in range(4):
+        reached |= effective_field(network, torch.randn(1, 3, 320, 320), pixel(at)).weight > 0
+    x0, y0, x1, y1 = theoretical_field(network, (320, 320), at)
+    rows, columns = np.flatnonzero(reached.any(axis=1)), np.flatnonzero(reached.any(axis=0))
+    assert (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) == (x0, y0, x1, y1), "this one uses all it could"
+
+
 def test_the_gradient_is_that_of_finite_differences() -> None:
     network = plain(nn.Conv2d(3, 4, 3, padding=1), nn.Tanh(), nn.Conv2d(4, 2, 3, padding=1)).double()
     x = torch.randn(1, 3, 7, 6, generator=torch.Generator().manual_seed(1)).double()
-    found = effective_field(network, x, (3, 4), class_id=1)
+    found = effective_field(network, x, pixel((3, 4)), class_id=1)
     strength = np.zeros((7, 6))
     step = 1e-6
     with torch.inference_mode():
@@ -99,22 +128,22 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
             moved[0, c, row, column] += step
             strength[row, column] += abs(float(network(moved)[0, 1, 4, 3] - network(x)[0, 1, 4, 3])) / step
     np.testing.assert_allclose(found.weight, strength / strength.sum(), atol=1e-5)
-    assert found.logit == pytest.approx(network(x)[0, 1, 4, 3].item())
+    np.testing.assert_allclose(found.scores, network(x)[0, :, 4, 3].detach())
 
 
 def test_no_weight_keeps_a_gradient_of_a_visitor() -> None:
     network = STACKS["two 3x3"]
-    effective_field(network, torch.randn(1, 3, 8, 8), (2, 2))
+    effective_field(network, torch.randn(1, 3, 8, 8), pixel((2, 2)))
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
 def test_area_and_radius_count_what_holds_the_weight() -> None:
     weight = np.zeros((10, 10), np.float32)
     weight[5, 5], weight[5, 8] = 0.75, 0.25
-    field = EffectiveField(weight, 0, 1.0)
+    field = EffectiveField(weight, 0, np.ones(1))
     assert (field.area_of(0.5), field.area_of(0.95)) == (0.01, 0.02)
     assert (field.radius_of(0.5, (5, 5)), field.radius_of(0.95, (5, 5))) == (0.0, 3.0)
-    nothing = EffectiveField(np.zeros((4, 4), np.float32), 0, 0.0)
+    nothing = EffectiveField(np.zeros((4, 4), np.float32), 0, np.zeros(1))
     assert np.isnan(nothing.area_of(0.5))
     assert np.isnan(nothing.radius_of(0.5, (0, 0)))
 
@@ -138,10 +167,26 @@ def test_entropy_and_margin() -> None:
 
 
 def test_reach_is_half_the_box_where_nothing_cuts_it_off() -> None:
-    assert reach(STACKS["one 3x3"], canvas=64) == (1, 1)
-    assert reach(STACKS["two 3x3"], canvas=64) == (2, 2)
-    assert reach(STACKS["atrous"], canvas=64) == (4, 4)
-    assert reach(STACKS["atrous"], canvas=8) is None
+    assert reach(STACKS["one 3x3"], 0, canvas=128) == (1, 1)
+    assert reach(STACKS["two 3x3"], 0, canvas=128) == (2, 2)
+    assert reach(STACKS["atrous"], 0, canvas=128) == (4, 4)
+    assert reach(STACKS["atrous"], 0, canvas=8) is None
     torch.manual_seed(0)
     pooled = build_model("deeplabv3", num_classes=3, backbone="test_resnet", atrous_rates=[1, 1, 1])
-    assert reach(pooled, canvas=256) is None
+    assert reach(pooled, 0, canvas=256) is None
+
+
+@pytest.mark.parametrize("at", [(160, 160), (171, 155), (191, 131)])
+def test_reach_is_the_box_at_every_place_of_the_strides_grid(at: tuple[int, int]) -> None:
+    network = build_model("unet_classic", num_classes=3, base_channels=4).eval()
+    left, right = reach(network, at[0]) or (0, 0)
+    up, down = reach(network, at[1]) or (0, 0)
+    box = at[0] - left, at[1] - up, at[0] + right + 1, at[1] + down + 1
+    assert theoretical_field(network, (320, 320), at) == box
+
+
+def test_a_network_whose_ways_are_not_known_is_refused_and_stays_as_it_is() -> None:
+    network = plain(nn.Conv2d(3, 4, 3, padding=1), nn.GroupNorm(2, 4), nn.Conv2d(4, 2, 1))
+    with pytest.raises(ValueError, match=r"1\.weight"):
+        theoretical_field(network, (16, 16), (8, 8))
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}

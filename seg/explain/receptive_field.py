@@ -9,12 +9,17 @@ most, and what counts much is far smaller than the box.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
 
 from seg.models.deeplab import ImagePooling
 
@@ -28,12 +33,12 @@ class EffectiveField:
     Attributes:
         weight: (h, w) float32, |gradient| summed over the three colours, divided by its sum; all 0 if there is none.
         class_id: whose logit.
-        logit: its value.
+        scores: (K,) float32, all logits of the place.
     """
 
     weight: np.ndarray
     class_id: int
-    logit: float
+    scores: np.ndarray
 
     def area_of(self, share: float) -> float:
         """Share of the picture that the strongest pixels need to hold `share` of the weight; nan without any weight."""
@@ -54,64 +59,76 @@ class EffectiveField:
 
 
 def effective_field(
-    network: nn.Module, x: torch.Tensor, at: tuple[int, int], class_id: int | None = None
+    network: nn.Module,
+    x: torch.Tensor,
+    read: Callable[[torch.Tensor], torch.Tensor],
+    class_id: int | None = None,
 ) -> EffectiveField:
-    """Gradient of one logit at one input pixel's place with respect to the whole input.
+    """Gradient of one logit at one place with respect to the whole input.
 
     Args:
         x: (1, 3, h, w), preprocessed.
-        at: (x, y) of the pixel, in the network's input.
+        read: the network's logits (1, K, h, w) -> those of the place (K,), for example `Preprocess.restore_at`.
         class_id: whose logit; default the class that wins there.
     """
-    with torch.enable_grad():
+    torch.set_flush_denormal(True)  # as in Predictor.logits
+    with torch.inference_mode(False), torch.enable_grad():
         given = x.detach().clone().requires_grad_()
-        scores = network(given)[0, :, at[1], at[0]]  # (K,)
+        scores = read(network(given))  # (K,)
         chosen = int(scores.argmax()) if class_id is None else class_id
         (gradient,) = torch.autograd.grad(scores[chosen], given)  # of the input only: the weights stay untouched
     strength = gradient[0].abs().sum(dim=0)  # (h, w)
     total = strength.sum()
     weight = strength / total if total > 0 else strength
-    return EffectiveField(weight.numpy(), chosen, scores[chosen].item())
+    return EffectiveField(weight.numpy(), chosen, scores.detach().numpy())
 
 
 def theoretical_field(network: nn.Module, size: tuple[int, int], at: tuple[int, int]) -> Box:
     """The box of input pixels that can change the answer at a pixel: everything outside it changes nothing.
 
-    The network is copied, every weight replaced by a positive constant, activations and normalisation by the identity,
-    the largest of a window by its mean; then no two ways from an input pixel to the output can cancel, and the gradient
-    differs from 0 exactly where there is a way at all. Image-level pooling and squeeze-and-excitation see the whole
-    picture, and so does the box then.
+    The network is copied with one channel per layer and positive weights, without activations and normalisation, and
+    with the mean of a window for its largest; then no two ways from an input pixel to the output can cancel, and the
+    gradient differs from 0 exactly where there is a way at all. Image-level pooling and squeeze-and-excitation see the
+    whole picture, and so does the box then.
 
     Args:
         size: (h, w) of the network's input.
         at: (x, y) of the output pixel.
+
+    Raises:
+        ValueError: a layer with weights that is neither convolution nor BatchNorm, as in vision transformers.
     """
-    linear = _only_ways(network)
-    given = torch.ones(1, 3, *size, requires_grad=True)  # ones: a gate multiplies by its input
-    with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(linear(given)[0, 0, at[1], at[0]], given)
-    rows, columns = (gradient[0].sum(dim=(0, axis)).nonzero().flatten().tolist() for axis in (2, 1))
-    return (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) if rows else (at[0], at[1], at[0], at[1])
+    ways = _only_ways(network)
+    given = torch.ones(1, 1, *size, dtype=torch.float64, requires_grad=True)  # ones: a gate multiplies by its input
+    with torch.inference_mode(False), torch.enable_grad(), _MeanForLargest():
+        (gradient,) = torch.autograd.grad(ways(given.expand(-1, 3, -1, -1))[0, 0, at[1], at[0]], given)
+    rows, columns = (gradient[0, 0].sum(dim=axis).nonzero().flatten().tolist() for axis in (1, 0))
+    return (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
 
 
-def reach(network: nn.Module, *, canvas: int = 2048) -> tuple[int, int] | None:
-    """How far an output pixel looks to the left and to the right, input pixels; up and down it is as far.
+def reach(network: nn.Module, place: int, *, canvas: int = 4096) -> tuple[int, int] | None:
+    """How far an output pixel looks to both sides in input pixels, in a picture without edges; kernels are square.
 
-    None: farther than half of `canvas`, or over the whole picture whatever its size. At another place of the encoder's
-    grid it may be up to one stride more on one side and less on the other.
+    None: over the whole picture whatever its size (or farther than half of `canvas`).
+
+    Args:
+        place: the pixel's x for left and right, its y for up and down. A stride lays a grid, and the sides depend on
+            where in its cell the pixel lies.
+        canvas: length of the picture to look in, a multiple of the network's strides.
+
+    Raises:
+        ValueError: as `theoretical_field`.
     """
-    middle = canvas // 2
+    middle = canvas // 2 + place % 64  # no encoder here strides farther
     x0, _, x1, _ = theoretical_field(network, (32, canvas), (middle, 16))
     return None if x0 == 0 or x1 == canvas else (middle - x0, x1 - 1 - middle)
 
 
+@lru_cache(maxsize=16)
 def without_image_pooling(network: nn.Module) -> nn.Module:
-    """A copy in which image-level pooling says nothing: what the other branches see is left."""
-    changed = copy.deepcopy(network)
-    for module in list(changed.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, ImagePooling):
-                setattr(module, name, _Silent(child))
+    """A copy, of the same weights, in which image-level pooling says nothing: what the other branches see is left."""
+    changed = _copy(network)
+    _replace(changed, lambda module: _Silent(module) if isinstance(module, ImagePooling) else None)
     return changed
 
 
@@ -131,26 +148,81 @@ def has_image_pooling(network: nn.Module) -> bool:
     return any(isinstance(module, ImagePooling) for module in network.modules())
 
 
+class _Way(nn.Module):
+    """A convolution for one channel: the same pixels meet, and each of them counts alike."""
+
+    def __init__(self, conv: nn.Conv2d | nn.ConvTranspose2d) -> None:
+        super().__init__()
+        self.conv = copy.copy(conv)  # its own class pads in its own way
+        self.conv._parameters = {"weight": None, "bias": None}
+        self.conv.in_channels = self.conv.out_channels = self.conv.groups = 1
+        kernel = torch.ones(1, 1, *conv.kernel_size, dtype=torch.float64)
+        self.conv.weight = nn.Parameter(kernel / kernel.numel(), requires_grad=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x.mean(dim=1, keepdim=True))
+
+
+class _MeanForLargest(TorchFunctionMode):
+    """The gradient of a window's largest goes to one pixel, but any of them might have been it."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is not F.max_pool2d:
+            return func(*args, **kwargs)
+        return _mean_for_largest(*args, **kwargs)
+
+
+def _mean_for_largest(
+    x: torch.Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> torch.Tensor:
+    if return_indices or dilation not in (1, (1, 1)):
+        raise ValueError("the receptive field of max pooling with indices or dilation is not computed here")
+    return F.avg_pool2d(x, kernel_size, stride, padding, ceil_mode)
+
+
+@lru_cache(maxsize=32)
 def _only_ways(network: nn.Module) -> nn.Module:
     """A copy that adds up positive numbers along every way from input to output."""
-    linear = copy.deepcopy(network).float().eval()
-    for module in list(linear.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, nn.MaxPool2d):
-                setattr(module, name, nn.AvgPool2d(child.kernel_size, child.stride, child.padding))
-            elif isinstance(child, nn.BatchNorm2d) or not (list(child.children()) or isinstance(child, _KEPT)):
-                setattr(module, name, nn.Identity())
-    with torch.no_grad():
-        for module in linear.modules():
-            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-                fan_in = module.weight[0].numel()
-                module.weight.fill_(1 / fan_in)  # sums stay near 1 through fifty layers
-                if module.bias is not None:
-                    module.bias.zero_()
-    return linear
+    ways = nn.Sequential(_copy(network))
+    _replace(ways, _way)
+    if left := [name for name, parameter in ways[0].named_parameters() if parameter.dtype != torch.float64]:
+        raise ValueError(f"the receptive field of a network with '{left[0]}' is not computed here")
+    return ways.double().eval()
 
 
-_KEPT = (nn.Conv2d, nn.ConvTranspose2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, _Silent)
+def _way(module: nn.Module) -> nn.Module | None:
+    """What stands for a layer in `_only_ways`; None: the layer itself, or its parts one by one."""
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+        return _Way(module)
+    if list(module.children()):
+        return None
+    alone = isinstance(module, _BatchNorm) or type(module).__module__ in _PIXEL_BY_PIXEL
+    return nn.Identity() if alone else None
+
+
+_PIXEL_BY_PIXEL = ("torch.nn.modules.activation", "timm.layers.activations", "torch.nn.modules.dropout")
+
+
+def _copy(network: nn.Module) -> nn.Module:
+    """Its own modules, the same weights."""
+    return copy.deepcopy(network, {id(parameter): parameter for parameter in network.parameters()})
+
+
+def _replace(module: nn.Module, change: Callable[[nn.Module], nn.Module | None]) -> None:
+    """Put `change(child)` in the place of every module below, where it is not None."""
+    for name, child in list(module.named_children()):
+        changed = change(child)
+        if changed is None:
+            _replace(child, change)
+        else:
+            setattr(module, name, changed)
 
 
 def entropy_bits(probabilities: np.ndarray) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from seg.explain.receptive_field import (
     reach,
     without_image_pooling,
 )
+from seg.render import share_text
 from seg.ui.board import Block, Words, both, box, cell, dot, picture, pictures, table, text
 from seg.ui.lessons._lesson import Lesson, choice, networks
 
@@ -44,11 +45,11 @@ def answer(*, photo: Image.Image, point: tuple[float, float], names: list[str], 
     predictors = [load_predictor(name) for name in names]
     if not predictors:
         return [*blocks, text(both("Choose at least one network.", "请至少选择一个网络。"))]
-    found = [probabilities_at(predictor, photo, here) for predictor in predictors]
+    fields = [field_at(predictor, photo, here) for predictor in predictors] if field == "show" else []
+    found = [_softmax(one.scores) for one in fields]  # the pass that gave the gradient gave the scores too
+    found = found or [probabilities_at(predictor, photo, here) for predictor in predictors]
     blocks += [_likeliest(predictors, found), _certainty(predictors, found), *_agreement(predictors, found)]
-    if field == "show":
-        blocks += _fields(predictors, photo, here)
-    return blocks
+    return [*blocks, *(_fields(predictors, fields, photo, here) if fields else [])]
 
 
 @torch.inference_mode()
@@ -57,6 +58,17 @@ def probabilities_at(predictor: Predictor, photo: Image.Image, at: Point) -> np.
     x, geometry = predictor.card.preprocess.apply(photo)
     one = predictor.card.preprocess.restore_at(predictor.logits(x), geometry, at)  # (K,)
     return one.softmax(dim=0).numpy()
+
+
+def field_at(predictor: Predictor, photo: Image.Image, at: Point) -> EffectiveField:
+    """What moved the winning class's score at this pixel of the photo."""
+    x, geometry = predictor.card.preprocess.apply(photo)
+    read = partial(predictor.card.preprocess.restore_at, geometry=geometry, at=at)
+    return effective_field(predictor.network, x, read)
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    return torch.from_numpy(scores).softmax(dim=0).numpy()
 
 
 def _likeliest(predictors: list[Predictor], found: list[np.ndarray]) -> Block:
@@ -81,13 +93,13 @@ def _certainty(predictors: list[Predictor], found: list[np.ndarray]) -> Block:
         rows.append(
             [
                 predictor.card.title,
-                cell(f"{bits:.2f} / {most:.2f}", bar=bits / most),
+                cell(f"{bits:.2f} / {most:.2f} ({100 * bits / most:.0f} %)", bar=bits / most),
                 cell(f"{100 * lead:.1f} %", bar=lead),
             ]
         )
     head = [
         both("Network", "网络"),
-        both("Entropy, bits (0: certain)", "熵（比特，0 为确定）"),
+        both("Entropy, bits, of the most possible (0: certain)", "熵（比特）/ 最大可能值（0 为确定）"),
         both("Lead of the first class", "第一名领先"),
     ]
     return table(head, rows, title=both("How sure is it?", "有多确定？"))
@@ -113,37 +125,52 @@ def _agreement(predictors: list[Predictor], found: list[np.ndarray]) -> list[Blo
     return [text(words, finding=True)]
 
 
-def _fields(predictors: list[Predictor], photo: Image.Image, here: Point) -> list[Block]:
-    fields, points = [], []
-    for predictor in predictors:
-        x, geometry = predictor.card.preprocess.apply(photo)
-        height, width = geometry.network_size
-        at = here[0] * width // photo.width, here[1] * height // photo.height
-        fields.append(effective_field(predictor.network, x, at))
-        points.append(at)
+def _fields(predictors: list[Predictor], fields: list[EffectiveField], photo: Image.Image, here: Point) -> list[Block]:
     most = max(_smoothed(field.weight).max() for field in fields)
     items, rows = [], []
-    for predictor, field, at in zip(predictors, fields, points, strict=True):
+    for predictor, field in zip(predictors, fields, strict=True):
+        height, width = field.weight.shape
+        at = here[0] * width // photo.width, here[1] * height // photo.height
         items.append(_heat(predictor, field, at, photo, most))
         rows.append(_spread(predictor, field, at))
     head = [
         both("Network", "网络"),
-        both("50 % within, pixels", "50 % 在多少像素内"),
-        both("95 % within, pixels", "95 % 在多少像素内"),
-        both("could look as far as", "最远能看到"),
+        both("50 % of it", "其中 50 %"),
+        both("95 % of it", "其中 95 %"),
+        both("could look at", "最多能看到"),
     ]
     explained = both(
         "Bright: changing these pixels a little changes the winning class's score at your point a lot (the gradient of "
-        "that one score). One scale for all pictures. The dashed box is what could matter at all by construction; "
-        "without a box it is the whole picture.",
-        "越亮，稍微改动那里的像素，你所点位置上获胜类别的得分就变得越多（即这个得分的梯度）。所有图用同一标尺。"
-        "虚线框是结构上可能起作用的范围；没有框表示整张图。",
+        "that one score before softmax, its size summed over the three colours). One scale for all pictures. The "
+        "dashed box is what could matter at all by construction; often it is larger than the picture, so not seen.",
+        "越亮，稍微改动那里的像素，你所点位置上获胜类别的得分就变得越多（即 softmax 之前这一个得分的梯度，"
+        "取大小后对三个颜色求和）。所有图用同一标尺。虚线框是结构上可能起作用的范围；它常常比图还大，这时看不到。",
+    )
+    wide = both(
+        "How wide is it? (share of the picture, and radius around your point in pixels of the network's input)",
+        "有多宽？（占图的面积，以及以所点位置为圆心的半径，单位为网络输入的像素）",
     )
     return [
         pictures(*items, title=both("Effective receptive field", "有效感受野"), columns=3),
         text(explained),
-        table(head, rows, title=both("How wide is it? (pixels of the network's input)", "有多宽？（网络输入的像素）")),
+        table(head, rows, title=wide),
+        *_compared(predictors, fields),
     ]
+
+
+def _compared(predictors: list[Predictor], fields: list[EffectiveField]) -> list[Block]:
+    """Who looks at most and who at least, as shares of the picture."""
+    halves = {p.card.title: field.area_of(0.5) for p, field in zip(predictors, fields, strict=True)}
+    halves = {title: share for title, share in halves.items() if share == share}  # nan: no gradient at all
+    if len(halves) < 2:
+        return []
+    least, most = min(halves, key=halves.__getitem__), max(halves, key=halves.__getitem__)
+    low, high = share_text(halves[least]), share_text(halves[most])
+    words = both(
+        f"Half of what moved the answer lies on {low} of the picture for {least}, on {high} for {most}.",
+        f"影响答案的一半，在 {least} 中只占图的 {low}，在 {most} 中占 {high}。",
+    )
+    return [text(words, finding=True)]
 
 
 def _heat(predictor: Predictor, field: EffectiveField, at: Point, photo: Image.Image, most: float) -> dict:
@@ -154,9 +181,9 @@ def _heat(predictor: Predictor, field: EffectiveField, at: Point, photo: Image.I
     grey = np.asarray(photo.resize((width, height)).convert("L"), np.float32)[..., None]
     shown = np.clip(0.35 * grey * (1 - levels[..., None]) + hot, 0, 255).astype(np.uint8)
     shapes = [dot(at[0] + 0.5, at[1] + 0.5, size=7)]
-    sides = farthest(predictor.card.name)
-    if sides is not None:
-        shapes.append(box(at[0] - sides[0], at[1] - sides[0], at[0] + sides[1] + 1, at[1] + sides[1] + 1, dashed=True))
+    if isinstance(sides := farthest(predictor.network, at), tuple):
+        left, right, up, down = sides
+        shapes.append(box(at[0] - left, at[1] - up, at[0] + right + 1, at[1] + down + 1, dashed=True))
     classes = predictor.card.classes
     note = both(f"score of {classes.names[field.class_id]}", f"{classes.names_zh[field.class_id]}的得分")
     return picture(shown, predictor.card.title, note=note, shapes=shapes)
@@ -169,21 +196,47 @@ def _smoothed(weight: np.ndarray) -> np.ndarray:
 
 
 def _spread(predictor: Predictor, field: EffectiveField, at: Point) -> list:
-    sides = farthest(predictor.card.name)
-    could: Words | str = both("the whole picture", "整张图") if sides is None else f"{sum(sides) + 1}"
-    if has_image_pooling(predictor.network):
-        inner = farthest(predictor.card.name, pooled=False)
-        if inner is not None:
-            width = sum(inner) + 1
-            could = both(f"the whole picture; {width} without image pooling", f"整张图；不算全局池化为 {width}")
-    return [predictor.card.title, *(f"{field.radius_of(share, at):.0f}" for share in (0.5, 0.95)), could]
+    held = [_held(field, share, at) for share in (0.5, 0.95)]
+    return [predictor.card.title, *held, _could(predictor.network, at)]
 
 
-@cache
-def farthest(name: str, *, pooled: bool = True) -> tuple[int, int] | None:
-    """`reach` of a checkpoint's network; a fact about its construction, so it is computed once."""
-    network = load_predictor(name).network
-    return reach(network if pooled else without_image_pooling(network))
+def _held(field: EffectiveField, share: float, at: Point) -> str | dict:
+    area, radius = field.area_of(share), field.radius_of(share, at)
+    if area != area:  # nan: no gradient at all
+        return "–"
+    on = share_text(area)
+    return cell(both(f"{on}, radius {radius:.0f}", f"{on}，半径 {radius:.0f}"), bar=area)
+
+
+def _could(network: torch.nn.Module, at: Point) -> Words:
+    sides = farthest(network, at)
+    if isinstance(sides, tuple):
+        return both(_size(sides), _size(sides))
+    if sides == "unknown":
+        return both("not computed for this encoder", "此编码器未计算")
+    if has_image_pooling(network) and isinstance(inner := farthest(without_image_pooling(network), at), tuple):
+        return both(
+            f"all of it, at any size; without image pooling {_size(inner)}",
+            f"整张图，无论多大；去掉全局池化后 {_size(inner)}",
+        )
+    return both("all of it, at any size", "整张图，无论多大")
+
+
+def _size(sides: tuple[int, int, int, int]) -> str:
+    left, right, up, down = sides
+    return f"{left + right + 1} × {up + down + 1}"
+
+
+def farthest(network: torch.nn.Module, at: Point) -> tuple[int, int, int, int] | str:
+    """How far it could look left, right, up and down from this pixel of its input; or "everywhere", "unknown"."""
+    try:
+        sides = _reach(network, at[0] % 64), _reach(network, at[1] % 64)
+    except ValueError:
+        return "unknown"
+    return "everywhere" if sides[0] is None or sides[1] is None else (*sides[0], *sides[1])
+
+
+_reach = lru_cache(maxsize=1024)(reach)  # a fact about the construction, no photo in it
 
 
 LESSON = Lesson(
