@@ -19,8 +19,10 @@ from PIL import Image
 from seg import list_checkpoints, load_predictor, read_image
 from seg.classes import VOC
 from seg.render import disagreement, disagreement_colours
+from seg.ui.networks import default_networks
 
 NETWORKS = list_checkpoints()
+COMPARED = default_networks()
 META = {"_type": "gradio.FileData"}
 
 
@@ -58,8 +60,8 @@ def test_two_endpoints_and_no_others_are_public(client):
 def test_endpoints_are_documented(client):
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     segment, compare = endpoints["/segment"], endpoints["/compare"]
-    assert [p["parameter_name"] for p in segment["parameters"]] == ["photo", "network"]
-    assert [p["parameter_name"] for p in compare["parameters"]] == ["photo"]
+    assert [p["parameter_name"] for p in segment["parameters"]] == ["photo", "network", "crf"]
+    assert [p["parameter_name"] for p in compare["parameters"]] == ["photo", "networks"]
     assert segment["parameters"][1]["type"]["enum"] == NETWORKS
     assert "30 MB" in segment["parameters"][0]["python_type"]["description"]
     assert [r["label"] for r in segment["returns"]] == ["labels", "overlay", "facts"]
@@ -106,12 +108,26 @@ def test_the_first_network_answers_if_none_is_named(client, cat):
 
 def test_compare_tells_where_the_networks_differ(client, cat):
     picture, facts = client.predict(handle_file(cat), api_name="/compare")
-    expected = disagreement([load_predictor(name).predict(cat).label_map for name in NETWORKS])
+    expected = disagreement([load_predictor(name).predict(cat).label_map for name in COMPARED])
     np.testing.assert_array_equal(ids_of(picture), expected)
-    assert [entry["network"] for entry in facts["networks"]] == NETWORKS
+    assert [entry["network"] for entry in facts["networks"]] == COMPARED
     assert facts["agreement"] == pytest.approx((expected == 0).mean(), abs=1e-5)
-    assert [tuple(colour) for colour in facts["colours"]] == list(disagreement_colours(len(NETWORKS)))
+    assert [tuple(colour) for colour in facts["colours"]] == list(disagreement_colours(len(COMPARED)))
     assert facts["class_ids"]["cat"] == 8
+
+
+def test_compare_takes_the_networks_it_is_asked_for(client, cat):
+    two = [NETWORKS[-1], NETWORKS[0]]
+    _, facts = client.predict(handle_file(cat), two, api_name="/compare")
+    assert [entry["network"] for entry in facts["networks"]] == sorted(two, key=NETWORKS.index)
+    for wrong in (["deeplabv9", "fcn8s"], ["fcn8s"]):
+        with pytest.raises(AppError, match=r"known: fcn|at least two|list of choices"):
+            client.predict(handle_file(cat), wrong, api_name="/compare")
+
+
+def test_the_crf_is_the_predictor_s(client, cat):
+    labels, _, _ = client.predict(handle_file(cat), "fcn8s", True, api_name="/segment")
+    np.testing.assert_array_equal(ids_of(labels), load_predictor("fcn8s").predict(cat, crf=True).label_map)
 
 
 def test_many_at_once_get_their_own_answers(new_client, tmp_path):

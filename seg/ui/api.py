@@ -72,7 +72,9 @@ def build() -> None:
         photo = PhotoInput(type="filepath", image_mode=None, format="png", label="photo")
         network = gr.Dropdown(names, value=names[0], label="network", allow_custom_value=True)  # checked by us
         crf = gr.Checkbox(False, label="crf")
-        networks = gr.CheckboxGroup(comparable(), value=default_networks(), label="networks")
+        networks = gr.Dropdown(
+            comparable(), value=default_networks(), multiselect=True, label="networks", allow_custom_value=True
+        )
         labels = gr.Image(format="png", image_mode="P", label="labels")
         tinted = gr.Image(format="png", label="overlay")
         numbers = gr.JSON(label="facts")

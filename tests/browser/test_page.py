@@ -21,12 +21,16 @@ from PIL import Image, ImageFilter
 from seg import list_checkpoints, load_predictor, read_image
 from seg.classes import VOC
 from seg.render import disagreement
+from seg.ui import segment
+from seg.ui.networks import default_networks
 from seg.ui.photo import EXAMPLES
 from seg.ui.text import _TEXT, GRADIO, VIEWER, say
 
 pytestmark = pytest.mark.browser
 
 NETWORKS = list_checkpoints()
+FIRST = segment.FIRST if segment.FIRST in NETWORKS else NETWORKS[0]  # what the page starts with
+COMPARED = default_networks()
 PATIENCE = 120_000  # ms; a network may wait its turn on a busy machine
 CAT, ASTRONAUT, MOTORCYCLE = (Path(path) for path in EXAMPLES[:3])
 SEGMENT, COMPARE = "#segment-viewer", "#compare-viewer"
@@ -254,14 +258,14 @@ def regular(browser: Any, page_server: PageServer) -> Iterator[Visitor]:
 
 @pytest.fixture
 def cat(regular: Visitor) -> Visitor:
-    """The visitor who looks at the cat, labelled by FCN-8s, every switch of the viewer as at the start."""
+    """The visitor who looks at the cat, labelled by the first network, every switch of the viewer as at the start."""
     page = regular.page
     regular.open_tab("segment_tab")
     if page.locator("#photo img[src*=chelsea]").count() == 0:
         regular.upload(CAT)
-    if not page.locator(f"#network input[value={NETWORKS[0]}]").is_checked():
+    if not page.locator(f"#network input[value={FIRST}]").is_checked():
         with regular.new_result():
-            regular.choose(NETWORKS[0])
+            regular.choose(FIRST)
     for chip in page.locator(f"{SEGMENT} .viewer-chip[aria-pressed=false]").all():
         chip.click()
     regular.mode("colours")
@@ -297,10 +301,10 @@ def test_upload_shows_photo_mask_and_overlay(cat):
     assert (cat.ids() == 8).mean() > 0.4  # class 8 is cat
 
 
-@pytest.mark.parametrize("network", NETWORKS[1:] + NETWORKS[:1])
+@pytest.mark.parametrize("network", [name for name in NETWORKS if name != FIRST] + [FIRST])
 def test_every_network_labels_the_photo_as_the_predictor_does(cat, network):
     """The ids of the mask's colours, pixel by pixel; and the tables tell the same numbers."""
-    if network != NETWORKS[0]:
+    if network != FIRST:
         with cat.new_result():
             cat.choose(network)
     predictor = load_predictor(network)
@@ -339,7 +343,7 @@ def test_one_upload_asks_the_network_once(visit):
 
 @pytest.mark.parametrize(("x", "y"), [(0.5, 0.5), (0.05, 0.95), (0.98, 0.03)])
 def test_hover_tells_class_and_confidence(cat, no_request, x, y):
-    expected = load_predictor(NETWORKS[0]).predict(CAT)
+    expected = load_predictor(FIRST).predict(CAT)
     for kind in ("original", "mask", "overlay"):
         cat.hover(cat.canvas(kind), x, y)
         name, sure, across, down = re.fullmatch(
@@ -432,7 +436,7 @@ def test_modes_follow_the_arrow_keys(cat, no_request):
 def test_examples_are_one_click(cat):
     with cat.new_result():
         cat.page.locator("#examples button").nth(1).click()
-    expected = load_predictor(NETWORKS[0]).predict(ASTRONAUT)
+    expected = load_predictor(FIRST).predict(ASTRONAUT)
     np.testing.assert_array_equal(cat.ids(), expected.label_map)
 
 
@@ -441,7 +445,7 @@ def test_large_photo_is_shown_smaller_with_the_same_labels(cat, tmp_path):
     file = tmp_path / "large.png"
     read_image(CAT).resize((2400, 1800)).save(file)
     cat.upload(file)
-    expected = Image.fromarray(load_predictor(NETWORKS[0]).predict(file).label_map)
+    expected = Image.fromarray(load_predictor(FIRST).predict(file).label_map)
     assert cat.ids().shape == (1200, 1600)
     nearest = np.asarray(expected.resize((1600, 1200), Image.Resampling.NEAREST))
     assert (cat.ids() == nearest).mean() > 0.999
@@ -466,7 +470,7 @@ def test_clearing_the_photo_empties_the_viewer(cat):
 
 
 def assert_labelled(visitor: Visitor, photo: Path) -> None:
-    np.testing.assert_array_equal(visitor.ids(), load_predictor(NETWORKS[0]).predict(photo).label_map)
+    np.testing.assert_array_equal(visitor.ids(), load_predictor(FIRST).predict(photo).label_map)
 
 
 def test_drag_and_drop(visit):
@@ -534,9 +538,9 @@ def download(visitor: Visitor, button: str) -> tuple[str, bytes]:
 
 
 def test_downloads_of_one_network(cat):
-    expected = load_predictor(NETWORKS[0]).predict(CAT)
+    expected = load_predictor(FIRST).predict(CAT)
     name, data = download(cat, "#segment-labels")
-    assert name == f"{NETWORKS[0]}_labels.png"
+    assert name == f"{FIRST}_labels.png"
     picture = Image.open(io.BytesIO(data))
     assert (picture.format, picture.mode) == ("PNG", "P")
     np.testing.assert_array_equal(np.asarray(picture), expected.label_map)
@@ -544,14 +548,24 @@ def test_downloads_of_one_network(cat):
 
     name, data = download(cat, "#segment-overlay")
     picture = Image.open(io.BytesIO(data))
-    assert (name, picture.mode, picture.size) == (f"{NETWORKS[0]}_overlay.png", "RGB", (451, 300))
+    assert (name, picture.mode, picture.size) == (f"{FIRST}_overlay.png", "RGB", (451, 300))
 
     name, data = download(cat, "#segment-zip")
-    assert name == f"{NETWORKS[0]}.zip"
+    assert name == f"{FIRST}.zip"
     archive = zipfile.ZipFile(io.BytesIO(data))
     assert archive.testzip() is None
-    labels = Image.open(io.BytesIO(archive.read(f"{NETWORKS[0]}_labels.png")))
+    labels = Image.open(io.BytesIO(archive.read(f"{FIRST}_labels.png")))
     np.testing.assert_array_equal(np.asarray(labels), expected.label_map)
+
+
+def test_the_crf_sharpens_what_is_shown(cat):
+    expected = load_predictor(FIRST).predict(CAT, crf=True).label_map
+    with cat.new_result():
+        cat.page.locator("#crf input").check()
+    np.testing.assert_array_equal(cat.ids(), expected)
+    with cat.new_result():
+        cat.page.locator("#crf input").uncheck()
+    np.testing.assert_array_equal(cat.ids(), load_predictor(FIRST).predict(CAT).label_map)
 
 
 def test_download_of_the_comparison(cat):
@@ -560,7 +574,7 @@ def test_download_of_the_comparison(cat):
     archive = zipfile.ZipFile(io.BytesIO(data))
     assert name == "comparison.zip"
     assert archive.testzip() is None
-    wanted = {f"{network}_{what}.png" for network in NETWORKS for what in ("labels", "overlay", "figure")}
+    wanted = {f"{network}_{what}.png" for network in COMPARED for what in ("labels", "overlay", "figure")}
     assert set(archive.namelist()) == wanted | {"photo.png", "disagreement.png", "numbers.json"}
 
 
@@ -580,10 +594,10 @@ def comparing(cat: Visitor) -> Visitor:
 
 def test_comparison_has_a_row_per_network_and_the_map(comparing):
     assert comparing.page.locator(f"{COMPARE} .viewer-row-title").all_inner_texts() == [
-        load_predictor(name).card.title for name in NETWORKS
+        load_predictor(name).card.title for name in COMPARED
     ]
     maps = []
-    for name in NETWORKS:
+    for name in COMPARED:
         maps.append(load_predictor(name).predict(CAT).label_map)
         np.testing.assert_array_equal(comparing.ids(COMPARE, name), maps[-1])
         for kind in ("overlay", "confidence"):
@@ -594,19 +608,19 @@ def test_comparison_has_a_row_per_network_and_the_map(comparing):
 
 def test_key_of_the_map_adds_up_and_tables_have_a_column_per_network(comparing):
     shares = comparing.page.locator(f"{COMPARE} .viewer-key b").all_inner_texts()
-    assert len(shares) == len(NETWORKS) + 2
+    assert len(shares) == len(COMPARED) + 2
     assert sum(float(share.strip("<% ")) for share in shares) == pytest.approx(100, abs=0.5)
     for table in comparing.page.locator(f"{COMPARE} table").all():
-        assert table.locator("thead th").count() == 1 + len(NETWORKS)
+        assert table.locator("thead th").count() == 1 + len(COMPARED)
 
 
 def test_pointing_at_one_picture_shows_the_place_in_all(comparing):
-    comparing.hover(comparing.canvas("mask", COMPARE, NETWORKS[-1]), 0.5, 0.6)
-    panes = 2 + 3 * len(NETWORKS)
+    comparing.hover(comparing.canvas("mask", COMPARE, COMPARED[-1]), 0.5, 0.6)
+    panes = 2 + 3 * len(COMPARED)
     assert comparing.page.locator(f"{COMPARE} .viewer-mark:visible").count() == panes
     assert comparing.page.locator(f"{COMPARE} .viewer-tip:visible").count() == panes - 1  # all but the original
     said = comparing.readout(COMPARE)
-    for name in NETWORKS:
+    for name in COMPARED:
         label = load_predictor(name).predict(CAT).label_map[180, 225]
         assert f"{load_predictor(name).card.title}: {VOC.names[label]}" in said
     comparing.page.mouse.move(2, 2)
@@ -618,16 +632,30 @@ def test_nothing_in_the_comparison_asks_the_server(comparing):
         comparing.hover(comparing.canvas("disagreement", COMPARE), 0.3, 0.3)
         chip = comparing.page.locator(f"{COMPARE} .viewer-chip[data-id='8']")
         chip.click()
-        assert not any((comparing.ids(COMPARE, name) == 8).any() for name in NETWORKS)
+        assert not any((comparing.ids(COMPARE, name) == 8).any() for name in COMPARED)
         chip.click()
         assert (comparing.ids(COMPARE, "fcn8s") == 8).any()
         comparing.mode("outline", COMPARE)
         comparing.mode("colours", COMPARE)
 
 
+def test_the_chosen_networks_are_compared(comparing):
+    box = comparing.page.locator(f"#compare-networks input[value={COMPARED[0]}]")
+    with comparing.new_result(COMPARE):
+        box.uncheck()
+    titles = [load_predictor(name).card.title for name in COMPARED[1:]]
+    assert comparing.page.locator(f"{COMPARE} .viewer-row-title").all_inner_texts() == titles
+    if len(COMPARED) == 3:  # one alone is nothing to compare
+        comparing.page.locator(f"#compare-networks input[value={COMPARED[1]}]").uncheck()
+        comparing.wait_for_toast("error_two")
+        comparing.page.locator(f"#compare-networks input[value={COMPARED[1]}]").check()
+    with comparing.new_result(COMPARE):
+        box.check()
+
+
 def test_another_photo_is_compared_at_once(comparing):
     comparing.upload(ASTRONAUT, COMPARE)
-    for name in NETWORKS:
+    for name in COMPARED:
         np.testing.assert_array_equal(comparing.ids(COMPARE, name), load_predictor(name).predict(ASTRONAUT).label_map)
     with comparing.new_result(COMPARE):
         comparing.page.get_by_role("button", name=say("en", "compare"), exact=True).click()
@@ -638,8 +666,8 @@ def test_another_photo_is_compared_at_once(comparing):
 # Languages
 
 WORDS_OF_BOTH = {  # what a Chinese page writes in Latin letters too
-    "SegLab", "English", "FCN", "s", "U", "Net", "DeepLabV", "Language", "PNG", "ZIP", "API", "mIoU", "VOC", "val",
-    "ms", "M", "G", "x", "y",
+    "SegLab", "English", "FCN", "s", "U", "Net", "DeepLabV", "DeepLab", "v", "CRF", "Language", "PNG", "ZIP", "API",
+    "mIoU", "VOC", "val", "ms", "M", "G", "x", "y",
 }  # fmt: skip
 
 
@@ -887,7 +915,7 @@ def test_bad_photos_are_refused_in_the_visitors_language(visit, language, tmp_pa
             assert visitor.shown() == "", f"{kind}: the viewer still shows another photo"
         visitor.close_toasts()
     visitor.upload(MOTORCYCLE)
-    np.testing.assert_array_equal(visitor.ids(), load_predictor(NETWORKS[0]).predict(MOTORCYCLE).label_map)
+    np.testing.assert_array_equal(visitor.ids(), load_predictor(FIRST).predict(MOTORCYCLE).label_map)
 
 
 def test_bad_photo_on_the_other_tab_is_refused_once(visit, tmp_path):
@@ -980,7 +1008,7 @@ def test_time_from_click_to_picture(visit, tmp_path, capsys):
 def test_write_the_screenshot_of_readme(visit):
     visitor = visit(viewport={"width": 1400, "height": 900})
     visitor.upload(CAT)
-    if NETWORKS[0] != "deeplabv3":
+    if FIRST != "deeplabv3":
         with visitor.new_result():
             visitor.choose("deeplabv3")
     visitor.hover(visitor.canvas("overlay"), 0.35, 0.45)
