@@ -29,7 +29,7 @@ from train import environment
 from train.config import Recipe, load_recipe, to_toml, tomllib, with_backbone
 from train.encoder import encoder_of, init_network
 from train.environment import resolve_precision
-from train.log import Row, RunLog, read_log
+from train.log import Row, RunLog, read_log, thinned
 from train.loop import fit, slices
 from train.losses import cross_entropy_sums, segmentation_loss
 from train.optimise import schedule_factor, set_learning_rates
@@ -479,3 +479,16 @@ def test_a_recipe_moves_to_another_encoder_and_its_normalisation(recipe: Recipe,
     assert card.model_options["backbone"] == "test_resnet"
     assert card.preprocess.mean == timm.get_pretrained_cfg("test_resnet").mean
     assert with_backbone(replace(recipe, encoder_init="checkpoints/fcn8s.json"), "resnet50").encoder_init == "imagenet"
+
+
+def test_a_card_carries_the_run_s_curves_thinned_out(recipe: Recipe, tmp_path: Path) -> None:
+    card = fit(replace(recipe, steps=4, eval_every=2, eval_images=2), tmp_path, resume=False, command="")
+    assert card is not None
+    points = card.training["curves"]
+    assert [point["step"] for point in points] == [2, 4]
+    rows = read_log(tmp_path / "log.csv")
+    assert [point["loss"] for point in points] == pytest.approx([row.loss for row in rows], abs=1e-3)
+    assert all(0 <= point["miou"] <= 1 for point in points)
+    many = [Row(step, step / 100, 1.0, 0.1, 0.1, None) for step in range(1, 301)]
+    assert len(thinned(many)) == 60
+    assert thinned(many)[0] == {"step": 5, "loss": 0.03, "miou": None}

@@ -12,6 +12,7 @@ from conftest import tiny_card
 from scored import SHAPES, metrics, scored_card
 
 from seg.classes import VOC, ClassSet, voc_colours
+from seg.ui import scores
 from seg.ui.scores import FIGURES, RUNS, TimeHere, Times, confusion, confusion_sentences, facts, scores_value, sentences
 from seg.ui.text import LANGUAGES
 
@@ -173,3 +174,16 @@ def test_times_reach_the_browser():
     times.served(SimpleNamespace(checkpoint="tiny", seconds=0.25))
     network = scores_value([tiny_card()], times, "en")["groups"][0]["networks"][0]
     assert (network["seconds"], network["runs"], network["asked"]) == (0.25, 1, False)
+
+
+@pytest.mark.parametrize(
+    "points",
+    [None, [], [{"step": 1, "loss": 1.0}], [{"step": 1, "loss": "x"}] * 2, [{"step": 1, "loss": -1.0}] * 2, "ab"],
+)
+def test_curves_that_cannot_be_drawn_are_left_out(points: object) -> None:
+    assert scores.curves(tiny_card(training={"curves": points})) is None
+
+
+def test_curves_come_from_the_card() -> None:
+    points = [{"step": 20, "loss": 1.5, "miou": None}, {"step": 40, "loss": 0.5, "miou": 0.25}]
+    assert scores.curves(tiny_card(training={"curves": points})) == points

@@ -65,6 +65,7 @@ class Recipe:
         eval_every: score on `eval_images` images of the val list every so many steps, and write a checkpoint; 0 never.
         save_minutes: write the resumable state this often.
         workers: processes that read and augment pictures, for each training process.
+        licence: of the weights, for the card.
         short_side, long_side: size at which the trained network is used, see `seg.transforms.Preprocess`.
     """
 
@@ -110,6 +111,7 @@ class Recipe:
     save_minutes: float = 3.0
     workers: int = 2
     seed: int = 0
+    licence: str = "not stated"
     short_side: int = 288
     long_side: int = 512
 

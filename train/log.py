@@ -114,6 +114,19 @@ def read_log(file: Path) -> list[Row]:
     ]
 
 
+def thinned(rows: Sequence[Row], most: int = 60) -> list[dict[str, float | int | None]]:
+    """At most about `most` points of the curves for a card: step, mean loss since the point before, mIoU or None."""
+    share = max(1, -(-len(rows) // most))
+    points: list[dict[str, float | int | None]] = []
+    for start in range(0, len(rows), share):
+        part = rows[start : start + share]
+        scores = [row.miou for row in part if row.miou is not None]
+        loss = sum(row.loss for row in part) / len(part)
+        miou = round(scores[-1], 4) if scores else None
+        points.append({"step": part[-1].step, "loss": round(loss, 4), "miou": miou})
+    return points
+
+
 def _line(values: Sequence[Any]) -> str:
     return ",".join("" if v is None else f"{v:.6g}" if isinstance(v, float) else str(v) for v in values) + "\n"
 

@@ -286,7 +286,7 @@ def _card(recipe: Recipe, run: Run, preprocess: Preprocess, *, images: int, orig
         macs=0,
         macs_input=(512, 512),
         training=training,
-        licence="MIT",
+        licence=recipe.licence,
         intended_use=(
             "Teaching and comparing network architectures on pictures like those of its training set, with the "
             f"{len(recipe.class_set) - 1} classes of '{recipe.class_set.name}'. "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -15,7 +16,7 @@ from seg.predictor import Predictor
 from train.config import Recipe
 from train.data import Pair
 from train.evaluate import evaluate
-from train.log import Row, RunLog
+from train.log import Row, RunLog, thinned
 from train.state import Run
 
 LOG_EVERY = 20  # steps
@@ -58,10 +59,14 @@ class Recorder:
         """After the last step: curves, state, checkpoint."""
         self.log.draw()
         self.save()
-        return save_checkpoint(self.run.ema.module.eval(), self.card(), self.folder)
+        return save_checkpoint(self.run.ema.module.eval(), self._card_with_curves(), self.folder)
 
     def close(self) -> None:
         self.log.close()
+
+    def _card_with_curves(self) -> ModelCard:
+        card = self.card()
+        return replace(card, training={**card.training, "curves": thinned(self.log.rows)})
 
     def _write_row(self, *, scored: bool) -> None:
         pictures = (self.run.step - self._logged_step) * self.recipe.batch_size
@@ -73,7 +78,7 @@ class Recorder:
         self.log.write(Row(self.run.step, sum(losses) / len(losses), pictures / seconds, encoder_lr, head_lr, miou))
         losses.clear()
         if miou is not None:
-            card = save_checkpoint(self.run.ema.module.eval(), self.card(), self.folder)
+            card = save_checkpoint(self.run.ema.module.eval(), self._card_with_curves(), self.folder)
             if best is None or miou > best:
                 copy_checkpoint(card, self.folder, self.folder / "best")
         self._logged_step, self._logged_at = self.run.step, time.monotonic()

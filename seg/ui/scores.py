@@ -155,6 +155,7 @@ def _network(card: ModelCard, taken: TimeHere | None, language: str) -> dict[str
         "iou": _by_class(metrics.get("iou"), card.classes),
         "confusion": confusion(card),
         "trimap": _shares(trimap.get("pixel_acc") if isinstance(trimap, dict) else None),
+        "curves": curves(card),
         "parameters": card.parameters or None,
         "macs": card.macs or None,
         "macs_input": list(card.macs_input),
@@ -181,6 +182,20 @@ def confusion(card: ModelCard) -> list[list[float] | None] | None:
             return None
         found.append([n / 1000 for n in row] if sum(row) else None)
     return found
+
+
+def curves(card: ModelCard) -> list[dict[str, float | None]] | None:
+    """Points {"step", "loss", "miou"} of the card's last training run; None where it carries none that can be drawn."""
+    points = card.training.get("curves")
+    if not isinstance(points, list) or len(points) < 2 or not all(isinstance(point, dict) for point in points):
+        return None
+    found = []
+    for point in points:
+        step, loss = _number(point.get("step")), _number(point.get("loss"))
+        if step is None or loss is None or min(step, loss) < 0:
+            return None
+        found.append({"step": step, "loss": loss, "miou": _share(point.get("miou"))})
+    return found if max(point["loss"] or 0 for point in found) > 0 and found[-1]["step"] else None
 
 
 # In words

@@ -318,6 +318,43 @@ function curve(group, networks, count, width, at, readout) {
 
 // --- what is taken for what -------------------------------------------------------------------------------------------
 
+// --- how they learned --------------------------------------------------------------------------------------------------
+
+function learning(group, networks, view) {
+  const t = words();
+  const known = networks.filter((n) => n.curves);
+  if (!known.length) return null;
+  const [width, height, left, right, top, bottom] = [640, 230, 44, 12, 10, 40];
+  const steps = Math.max(...known.flatMap((n) => n.curves.map((p) => p.step)));
+  const most = Math.max(...known.flatMap((n) => n.curves.map((p) => p.loss)));
+  const x = (step) => left + (step / steps) * (width - left - right);
+  const y = (loss) => top + (1 - loss / most) * (height - top - bottom);
+  const ends = (n) => ({ title: n.title, first: n.curves[0].loss.toFixed(2), last: n.curves.at(-1).loss.toFixed(2), steps: n.curves.at(-1).step });
+  const label = known.map((n) => fill(t.learningLine, ends(n))).join(" ");
+  const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label, class: "scores-learning" });
+  for (let i = 0; i <= 4; i++) {
+    const loss = (i * most) / 4;
+    svg.append(draw("line", { x1: left, x2: width - right, y1: y(loss), y2: y(loss), class: "scores-grid" }));
+    svg.append(draw("text", { x: left - 6, y: y(loss) + 4, "text-anchor": "end" }, loss.toFixed(2)));
+    svg.append(draw("text", { x: x((i * steps) / 4), y: height - bottom + 18, "text-anchor": "middle" }, String(Math.round((i * steps) / 4))));
+  }
+  svg.append(draw("text", { x: (left + width - right) / 2, y: height - 4, "text-anchor": "middle" }, t.learningAxis));
+  for (const n of known) {
+    const i = group.networks.indexOf(n);
+    const points = n.curves.map((p) => `${x(p.step).toFixed(1)},${y(p.loss).toFixed(1)}`).join(" ");
+    svg.append(draw("polyline", { points, class: "scores-line", "stroke-dasharray": LINES[i % 8], style: { "--c": `var(--line-${i % 8})` } }));
+  }
+  const rows = known.map((n) => {
+    const { first, last, steps } = ends(n);
+    const scored = n.curves.filter((p) => p.miou != null).at(-1);
+    const texts = [String(steps), first, last, scored ? scored.miou.toFixed(3) : DASH];
+    return make("tr", {}, make("th", { scope: "row" }, key(n, group.networks.indexOf(n)), " " + n.title), ...texts.map((text) => make("td", {}, text)));
+  });
+  const heads = [t.network, t.learningSteps, t.learningFirst, t.learningLast, t.learningMiou].map((text) => make("th", { scope: "col" }, text));
+  const table = make("table", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows));
+  return section(t.learning, note(t.learningNote), svg, scrolling(t.learning, table));
+}
+
 function confusions(group, networks, view, again) {
   const t = words();
   const measured = networks.filter((n) => n.confusion);
@@ -431,6 +468,7 @@ function build(group, several) {
       networks.length && figures(group, networks, view, again),
       chosen && classTable(group, networks, view, again),
       networks.length && bands(group, networks, view),
+      networks.length && learning(group, networks, view),
       chosen && confusions(group, networks, view, again),
       networks.length && inWords(group, networks),
     ];
