@@ -11,7 +11,19 @@ import torch
 from conftest import TINY_BACKBONE, randomise_batchnorm
 from torch.nn import functional as F
 
-from seg.explain.deeplab import aspp_view, at_output_stride, branch_names, coverage, projection, taps
+from seg.explain.deeplab import (
+    aspp_branches,
+    at_output_stride,
+    branch_names,
+    class_shares,
+    coverage,
+    decode,
+    encode,
+    logits_of,
+    projection,
+    shared_grid,
+    taps,
+)
 from seg.models import build_model
 from seg.models.deeplab import DeepLabV3
 from seg.models.folding import fold_batchnorm
@@ -21,11 +33,16 @@ OPTIONS: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=["as trained", "folded"])
-def network(request: pytest.FixtureRequest) -> DeepLabV3:
+def random_model() -> DeepLabV3:
     torch.manual_seed(0)
     model = randomise_batchnorm(build_model("deeplabv3", num_classes=5, **OPTIONS)).eval()
-    model = fold_batchnorm(model) if request.param == "folded" else model
+    assert isinstance(model, DeepLabV3)
+    return model
+
+
+@pytest.fixture(scope="module", params=["as trained", "folded"])
+def network(request: pytest.FixtureRequest) -> DeepLabV3:
+    model = fold_batchnorm(random_model()) if request.param == "folded" else random_model()
     assert isinstance(model, DeepLabV3)
     return model
 
@@ -64,50 +81,126 @@ def test_equal_rates_leave_holes_and_growing_ones_do_not() -> None:
     assert (coverage([1, 2, 3]) > 0).all()
 
 
+@pytest.mark.parametrize(("rates", "factor"), [([3, 3, 3], 3), ([2, 4, 6], 2), ([4, 8], 4)])
+def test_a_common_factor_of_all_rates_is_never_filled_in(rates: list[int], factor: int) -> None:
+    found = coverage(rates)
+    middle = len(found) // 2
+    rows, columns = np.nonzero(found)
+    assert not ((rows - middle) % factor).any()
+    assert not ((columns - middle) % factor).any()
+
+
 @torch.inference_mode()
 def test_another_output_stride_keeps_every_weight_and_scales_the_rates() -> None:
-    """That atrous features, thinned out, are those of the larger stride is tested in test_models.py."""
-    model = randomise_batchnorm(build_model("deeplabv3", num_classes=5, **OPTIONS)).eval()
-    assert isinstance(model, DeepLabV3)
+    model = random_model()
     x = picture()
     same = at_output_stride(model, 16, num_classes=5, options=OPTIONS)
     assert torch.equal(same(x), model(x))
     finer, coarser = (at_output_stride(model, stride, num_classes=5, options=OPTIONS) for stride in (8, 32))
     assert [rate for _, rate in branch_names(finer)] == [1, 4, 8, 12, 0]
     assert [rate for _, rate in branch_names(coarser)] == [1, 1, 2, 3, 0]
-    assert finer.backbone(x)[-1].shape[-2:] == (12, 16)
-    assert coarser.backbone(x)[-1].shape[-2:] == (3, 4)
+    assert encode(finer, x).shape[-2:] == (12, 16)
+    assert encode(coarser, x).shape[-2:] == (3, 4)
     for name, tensor in finer.state_dict().items():
         assert torch.equal(tensor, model.state_dict()[name])
+
+
+def without_squeeze(model: DeepLabV3) -> DeepLabV3:
+    """The tiny encoder has squeeze-and-excite, a mean over the whole map; the default one has not."""
+    for module in model.backbone.modules():
+        if hasattr(module, "se"):
+            module.se = torch.nn.Identity()
+    return model
+
+
+@pytest.mark.parametrize("size", [(96, 128), (75, 101), (80, 104)])
+@torch.inference_mode()
+def test_atrous_features_thinned_out_are_the_strided_ones_up_to_the_border(size: tuple[int, int]) -> None:
+    """Tiny encoder, padded on both sides: positions 0, 2, 4...; test_models.py has TensorFlow's padding, 1, 3, 5..."""
+    model, x = random_model(), picture(size)
+    finer = at_output_stride(model, 8, num_classes=5, options=OPTIONS)
+    assert shared_grid(encode(finer, x), encode(model, x)).difference > 0.01  # squeeze-and-excite is not local
+    fine, coarse = encode(without_squeeze(finer), x), encode(without_squeeze(model), x)
+    assert shared_grid(fine, coarse).first == (0, 0)
+    torch.testing.assert_close(fine[..., ::2, ::2], coarse, atol=1e-6, rtol=1e-5)
+    assert not torch.allclose(fine[..., 1::2, 1::2], coarse[..., : fine.shape[2] // 2, : fine.shape[3] // 2], atol=0.1)
+    for dense, thin in zip(aspp_branches(finer, fine), aspp_branches(model, coarse), strict=True):
+        equal = torch.allclose(dense.output[..., ::2, ::2], thin.output, atol=1e-5, rtol=1e-4)
+        assert equal == (dense.kind != "pooling")  # with doubled rates; only the mean counts other positions
+
+
+def test_features_that_are_not_twice_as_dense_are_named() -> None:
+    with pytest.raises(ValueError, match="not twice as dense"):
+        shared_grid(torch.zeros(1, 2, 9, 9), torch.zeros(1, 2, 3, 3))
+
+
+@torch.inference_mode()
+def test_the_shared_grid_is_found_wherever_it_begins() -> None:
+    fine = torch.randn(1, 2, 6, 8, generator=torch.Generator().manual_seed(0))
+    for first in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        found = shared_grid(fine, fine[..., first[0] :: 2, first[1] :: 2] + 0.001)
+        assert found.first == first
+        assert 0 < found.difference < 0.01
 
 
 @torch.inference_mode()
 def test_all_branches_heard_is_the_network_itself(network: DeepLabV3) -> None:
     x = picture((75, 101))
-    view = aspp_view(network, x)
-    assert torch.equal(view.logits, network(x))
-    assert [(b.kind, b.rate) for b in view.branches] == [
+    features = encode(network, x)
+    branches = aspp_branches(network, features)
+    assert torch.equal(decode(network, features, (75, 101)), network(x))
+    assert torch.equal(logits_of(network, branches, (75, 101)), network(x))
+    assert [(b.kind, b.rate) for b in branches] == [
         ("1x1", 1), ("atrous", 2), ("atrous", 4), ("atrous", 6), ("pooling", 0),
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("muted", [{0}, {2}, {4}, {1, 3}])
+@pytest.mark.parametrize("muted", [{0}, {2}, {4}, {1, 3}, {0, 1, 2, 3, 4}])
 @torch.inference_mode()
 def test_a_muted_branch_is_a_projection_without_weights_on_it(network: DeepLabV3, muted: set[int]) -> None:
     x = picture()
     changed = copy.deepcopy(network)
     for branch in muted:
         projection(changed.aspp).weight[:, 12 * branch : 12 * (branch + 1)] = 0
-    found = aspp_view(network, x, muted=muted).logits
+    found = logits_of(network, aspp_branches(network, encode(network, x)), (96, 128), muted=muted)
     torch.testing.assert_close(found, changed(x), atol=1e-4, rtol=1e-4)
     assert not torch.allclose(found, network(x))
 
 
 @torch.inference_mode()
 def test_the_summands_add_up_to_the_projection(network: DeepLabV3) -> None:
-    x = picture()
-    branches = aspp_view(network, x).branches
+    branches = aspp_branches(network, encode(network, picture()))
     conv = projection(network.aspp)
     whole = conv(torch.cat([branch.output for branch in branches], dim=1))
     bias = 0 if conv.bias is None else conv.bias.view(1, -1, 1, 1)
-    torch.testing.assert_close(sum(branch.contribution for branch in branches) + bias, whole, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(sum(branch.summand for branch in branches) + bias, whole, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("class_id", [0, 3])
+def test_the_shares_of_a_class_add_up_and_are_gradient_times_output(network: DeepLabV3, class_id: int) -> None:
+    """Behind the branches the network is piecewise linear, so a share is the score's gradient times the output."""
+    network = copy.deepcopy(network)  # the fixture's may have met inference mode
+    with torch.no_grad():
+        features = encode(network, picture())
+        branches = aspp_branches(network, features)
+        found = class_shares(network, branches, class_id)
+        expected = network.classifier(network.aspp(features))[0, class_id]
+    torch.testing.assert_close(found.score, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found.branches.sum(dim=0) + found.constant, expected, atol=1e-4, rtol=1e-4)
+
+    outputs = [branch.output.clone().requires_grad_() for branch in branches]
+    score = network.classifier(network.aspp.project(torch.cat(outputs, dim=1)))[0, class_id]
+    score.sum().backward()  # 1x1 from here on: a position's gradient comes from its own score alone
+    for output, share in zip(outputs, found.branches, strict=True):
+        assert output.grad is not None
+        torch.testing.assert_close((output.grad * output)[0].sum(dim=0), share, atol=1e-4, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_a_share_is_not_what_muting_takes_away(network: DeepLabV3) -> None:
+    """The sentence in the lesson: without a branch the ReLU lets other numbers through."""
+    features = encode(network, picture())
+    branches = aspp_branches(network, features)
+    share = class_shares(network, branches, 3).branches[2]
+    whole, muted = (logits_of(network, branches, features.shape[-2:], muted=m)[0, 3] for m in ((), {2}))
+    assert not torch.allclose(whole - muted, share, atol=0.01)

@@ -33,7 +33,8 @@ def coverage(rates: Sequence[int], *, kernel_size: int = 3) -> np.ndarray:
     """How many ways lead from each input position to one output position through a stack of atrous layers.
 
     One layer per rate. A 0 inside the map is a hole: that position is never looked at, the "gridding" of Wang et al.
-    ("Understanding Convolution for Semantic Segmentation", WACV 2018).
+    ("Understanding Convolution for Semantic Segmentation", WACV 2018). Every way is a sum of rates, each taken -1, 0 or
+    1 times; so where all rates share a factor g, only every g-th position is ever reached.
 
     Returns:
         (n, n) int64, n = 1 + 2 * (sum of rates) * (kernel_size // 2), the output's own position in the middle.
@@ -64,6 +65,41 @@ def at_output_stride(model: DeepLabV3, output_stride: int, *, num_classes: int, 
     return other.eval()
 
 
+@dataclass(frozen=True)
+class SharedGrid:
+    """Where the features of a larger output stride lie among those of half that stride.
+
+    Attributes:
+        first: (row, column) of the first shared position, 0 or 1 each; from there on every second one.
+        difference: largest difference on the shared positions, as a share of the largest coarse feature.
+    """
+
+    first: tuple[int, int]
+    difference: float
+
+
+def shared_grid(fine: torch.Tensor, coarse: torch.Tensor) -> SharedGrid:
+    """Find the coarse features (N, C, h, w) among the fine ones (N, C, 2h, 2w) of the same weights.
+
+    Atrous convolution skips nothing and repeats nothing: where every layer is local, the two are equal on every second
+    position, up to the border. On which ones, depends on the padding: a stride-2 kernel padded on both sides is centred
+    on 0, 2, 4...; TensorFlow's "SAME" padding of an even side centres it on 1, 3, 5... A layer that averages over the
+    whole map, such as squeeze-and-excite or image pooling, averages over other positions, and the equality is lost.
+
+    Args:
+        fine: an odd side of 2h - 1 or 2w - 1 is fine.
+    """
+    size, largest = coarse.shape[-2:], max(float(coarse.abs().max()), 1e-12)
+    found = []
+    for first in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        thinned = fine[..., first[0] :: 2, first[1] :: 2]
+        if thinned.shape[-2:] == size:
+            found.append(SharedGrid(first, float((thinned - coarse).abs().max()) / largest))
+    if not found:
+        raise ValueError(f"features of {tuple(fine.shape)} are not twice as dense as those of {tuple(coarse.shape)}")
+    return min(found, key=lambda grid: grid.difference)
+
+
 # ASPP
 
 
@@ -75,26 +111,28 @@ class Branch:
         kind: "1x1", "atrous" or "pooling".
         rate: of the atrous kernel; 1 for the 1x1 branch, 0 for image-level pooling.
         output: (N, C, h, w).
-        contribution: (N, C, h, w), this branch's summand in the projection, a convolution and so linear.
+        summand: (N, C, h, w), what this branch adds in the projection, a 1x1 convolution and so a sum over branches.
     """
 
     kind: str
     rate: int
     output: torch.Tensor
-    contribution: torch.Tensor
+    summand: torch.Tensor
 
 
 @dataclass(frozen=True)
-class AsppView:
-    """ASPP with some branches muted.
+class ClassShares:
+    """One class's score, split into what each branch brings to it.
 
     Attributes:
-        branches: all of them, in the order of their channels.
-        logits: (N, K, h, w) at the input's size, of the branches that speak.
+        branches: (B, h, w), B the number of branches.
+        constant: (h, w), what the biases bring.
+        score: (h, w), the class's score before it is enlarged: the sum of all the others.
     """
 
-    branches: tuple[Branch, ...]
-    logits: torch.Tensor
+    branches: torch.Tensor
+    constant: torch.Tensor
+    score: torch.Tensor
 
 
 def branch_names(network: DeepLabV3) -> list[tuple[str, int]]:
@@ -106,33 +144,63 @@ def branch_names(network: DeepLabV3) -> list[tuple[str, int]]:
     return [*found, ("pooling", 0)]
 
 
-def aspp_view(network: DeepLabV3, x: torch.Tensor, *, muted: Collection[int] = ()) -> AsppView:
-    """`network(x)`, and what every branch of ASPP brings to it.
+def encode(network: DeepLabV3, x: torch.Tensor) -> torch.Tensor:
+    """x (N, 3, H, W) -> the features that ASPP sees, (N, C, H/stride, W/stride)."""
+    return network.backbone(x)[-1]
 
-    A muted branch hands zeros to the projection, which is what a projection without weights on its channels would
-    compute. The summands add up before the projection's bias, BatchNorm and ReLU; after that the branches are no longer
-    a sum, so what a branch is worth for a class is told by muting it.
 
-    Args:
-        muted: numbers of branches, as in `branch_names`.
-    """
-    features = network.backbone(x)[-1]
+def decode(network: DeepLabV3, features: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """`encode`'s features -> logits (N, K, H, W) of `size`; both together are `network(x)`."""
+    return resize(network.classifier(network.aspp(features)), size)
+
+
+def aspp_branches(network: DeepLabV3, features: torch.Tensor) -> tuple[Branch, ...]:
+    """What every branch makes of `encode`'s features, in the order of their channels."""
     aspp = network.aspp
     outputs = [branch(features) for branch in aspp.branches] + [aspp.image_pooling(features)]
-    heard = [torch.zeros_like(y) if i in muted else y for i, y in enumerate(outputs)]
-    y = network.classifier(aspp.project(torch.cat(heard, dim=1)))
-    parts = _summands(aspp, outputs)
-    branches = tuple(
-        Branch(kind, rate, output, part)
-        for (kind, rate), output, part in zip(branch_names(network), outputs, parts, strict=True)
+    weights = projection(aspp).weight.split([y.shape[1] for y in outputs], dim=1)
+    return tuple(
+        Branch(kind, rate, output, F.conv2d(output, weight))
+        for (kind, rate), output, weight in zip(branch_names(network), outputs, weights, strict=True)
     )
-    return AsppView(branches, resize(y, x.shape[-2:]))
 
 
-def _summands(aspp: ASPP, outputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    conv = projection(aspp)
-    weights = conv.weight.split([y.shape[1] for y in outputs], dim=1)
-    return [F.conv2d(y, weight) for y, weight in zip(outputs, weights, strict=True)]
+def logits_of(
+    network: DeepLabV3, branches: Sequence[Branch], size: tuple[int, int], *, muted: Collection[int] = ()
+) -> torch.Tensor:
+    """Logits (N, K, H, W) of the branches that speak; of all of them they are `network(x)`.
+
+    A muted branch hands zeros to the projection, which is what a projection without weights on its channels computes.
+
+    Args:
+        size: (H, W) of the network's input.
+        muted: numbers of branches, as in `branch_names`.
+    """
+    heard = [torch.zeros_like(b.output) if i in muted else b.output for i, b in enumerate(branches)]
+    return resize(network.classifier(network.aspp.project(torch.cat(heard, dim=1))), size)
+
+
+def class_shares(network: DeepLabV3, branches: Sequence[Branch], class_id: int) -> ClassShares:
+    """Split the score of one class into what each branch brings, at every position of the first picture.
+
+    The projection sums over branches, its BatchNorm scales, its ReLU lets a number through or not, the classifier sums
+    again. With the ReLU held as it is on this picture, all of that is linear, and the split is exact: the shares add up
+    to the score. It does not tell what happens without a branch, because then the ReLU lets other numbers through:
+    `logits_of` tells that.
+    """
+    conv, norm, relu = (module for module in network.aspp.project[0])  # type: ignore[union-attr]
+    bias = torch.zeros(1, conv.out_channels, 1, 1) if conv.bias is None else conv.bias.view(1, -1, 1, 1)
+    constant = norm(bias)  # in eval mode BatchNorm is an affine map per channel; folded, it is none at all
+    scale = norm(torch.ones_like(bias)) - norm(torch.zeros_like(bias))  # (1, C, 1, 1)
+    parts = torch.stack([scale * branch.summand for branch in branches])[:, 0]  # (B, C, h, w)
+    before = parts.sum(dim=0) + constant[0]  # (C, h, w)
+    gate = (relu(before) > 0).to(before.dtype)
+    weight = network.classifier.weight[class_id, :, 0, 0]  # (C,)
+    shares = torch.einsum("c,bchw->bhw", weight, parts * gate)
+    rest = torch.einsum("c,chw->hw", weight, constant[0] * gate)
+    if network.classifier.bias is not None:
+        rest = rest + network.classifier.bias[class_id]
+    return ClassShares(shares, rest, shares.sum(dim=0) + rest)
 
 
 def projection(aspp: ASPP) -> nn.Conv2d:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gradio as gr
+from PIL import Image
 
-from seg.ui.board import Block, Words, both
+from seg.transforms import Geometry
+from seg.ui.board import MAX_SIDE, Block, Words, both
 from seg.ui.networks import comparable, default_networks, load_title
 
 HEADINGS: dict[str, Words] = {
@@ -73,6 +75,16 @@ def networks(names: Sequence[str] | None = None) -> Control:
     known = comparable() if names is None else [name for name in comparable() if name in names]
     first = [name for name in default_networks() if name in known] or known[:1]
     return several("names", both("Networks", "网络"), [(load_title(name), name) for name in known], first)
+
+
+def at_most(photo: Image.Image, geometry: Geometry, side: int = MAX_SIDE) -> tuple[Image.Image, Geometry]:
+    """The photo with a long side of at most `side` pixels, and the way back from logits to that size.
+
+    For lessons that need many label maps: the network still gets the photo as it came, only the answers are smaller.
+    """
+    small = photo.copy()
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return small, replace(geometry, photo_size=(small.height, small.width))
 
 
 @dataclass(frozen=True)

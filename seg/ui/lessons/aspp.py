@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
 import torch
-from PIL import Image
+from PIL import Image, ImageColor
 
 from seg import list_checkpoints, load_predictor
 from seg.card import load_card
 from seg.checkpoint import card_path
-from seg.explain.deeplab import Branch, aspp_view, branch_names
+from seg.explain.deeplab import (
+    Branch,
+    ClassShares,
+    aspp_branches,
+    branch_names,
+    class_shares,
+    encode,
+    logits_of,
+)
+from seg.models.backbone import resize
 from seg.models.deeplab import DeepLabV3
-from seg.render import changed_picture, confidence_picture, overlay, share_text
+from seg.render import changed_picture, overlay, share_text, signed_picture
 from seg.ui.board import Block, Words, both, box, cell, dot, picture, pictures, table, text
-from seg.ui.lessons._lesson import Lesson, several
+from seg.ui.lessons._lesson import Lesson, at_most, several
 
 NAME = "deeplabv3"
 PAPER = (6, 12, 18)  # rates at output stride 16
@@ -22,108 +32,139 @@ COLOURS = ("#56b4e9", "#ffd400", "#ff9d5c", "#f0a3cf", "#3fd0a4")
 
 @torch.inference_mode()
 def answer(*, photo: Image.Image, point: tuple[float, float], heard: list[int]) -> list[Block]:
-    """The intact answer, the one of the branches that are heard, and what each branch is worth at the point."""
+    """The intact answer, the one of the branches that are heard, and what each branch brings to the class at the point.
+
+    The encoder, nearly all of the work, runs once.
+    """
     if NAME not in list_checkpoints():
         return [text(both("No DeepLabV3 is installed here.", "这里没有安装 DeepLabV3。"))]
     predictor = load_predictor(NAME)
-    network, classes = predictor.network, predictor.card.classes
+    network, classes, preprocess = predictor.network, predictor.card.classes, predictor.card.preprocess
     assert isinstance(network, DeepLabV3)
-    x, geometry = predictor.card.preprocess.apply(photo)
-    count = len(branch_names(network))
+    x, geometry = preprocess.apply(photo)
+    small, geometry = at_most(photo, geometry)
+    size = geometry.network_size
+    here = min(int(point[0] * small.width), small.width - 1), min(int(point[1] * small.height), small.height - 1)
 
-    whole = aspp_view(network, x)
-    muted = {branch for branch in range(count) if branch not in heard}
-    alone = {branch: aspp_view(network, x, muted={branch}).logits for branch in range(count)}
-    chosen = aspp_view(network, x, muted=muted).logits
-    intact, now = (predictor.card.preprocess.restore_labels(y, geometry)[0] for y in (whole.logits, chosen))
-    changed = float((intact != now).mean())
-    finding = both(f"{share_text(changed)} of the pixels got another label.", f"{share_text(changed)} 的像素换了标签。")
-    if not muted:
-        finding = both("All branches are heard. Mute one above.", "所有分支都在。请在上面关掉一个。")
-
-    at = int(point[0] * x.shape[3]), int(point[1] * x.shape[2])
-    scores = whole.logits[0, :, at[1], at[0]]
+    branches = aspp_branches(network, encode(network, x))
+    whole = logits_of(network, branches, size)
+    scores = preprocess.restore_at(whole, geometry, here)  # (K,)
     winner = int(scores.argmax())
-    rows = []
-    for number, branch in enumerate(whole.branches):
-        lost = float(scores[winner] - alone[number][0, winner, at[1], at[0]])
-        relabelled = float((alone[number].argmax(dim=1) != whole.logits.argmax(dim=1)).float().mean())
-        rows.append([name_of(branch.kind, branch.rate), f"{lost:+.2f}", cell(share_text(relabelled), bar=relabelled)])
-    head = [
-        both("Muted alone", "单独关掉"),
-        both(f"score of {classes.names[winner]} falls by", f"{classes.names_zh[winner]}的得分下降"),
-        both("pixels with another label", "换了标签的像素"),
-    ]
+    shares = class_shares(network, branches, winner)
+    brought = torch.cat([shares.branches, shares.constant[None]])[None]  # (1, B + 1, h, w)
+    at_point = preprocess.restore_at(resize(brought, size), geometry, here).tolist()  # enlarged as the score itself
+
+    intact = preprocess.restore_labels(whole, geometry)[0]
+    falls, relabelled = [], []
+    for number in range(len(branches)):
+        without = logits_of(network, branches, size, muted={number})
+        falls.append(float(scores[winner] - preprocess.restore_at(without, geometry, here)[winner]))
+        relabelled.append(float((preprocess.restore_labels(without, geometry)[0] != intact).mean()))
+    muted = {number for number in range(len(branches)) if number not in heard}
+    now = preprocess.restore_labels(logits_of(network, branches, size, muted=muted), geometry)[0]
+
+    shapes = [*_boxes(small, here, network, size), dot(here[0] + 0.5, here[1] + 0.5)]
+    names = classes.names[winner], classes.names_zh[winner]
     return [
         pictures(
             picture(
-                overlay(photo, intact, classes),
+                overlay(small, intact, classes),
                 both("All branches: click on the picture", "所有分支：点一下图"),
                 pick=True,
-                shapes=[dot(point[0] * photo.width, point[1] * photo.height), *_boxes(photo, point, network, x)],
+                shapes=shapes,
             ),
-            picture(overlay(photo, now, classes), both("The branches that are heard", "只听这些分支")),
-            picture(changed_picture(photo, intact != now), both("What changed (red)", "改变之处（红色）")),
+            picture(overlay(small, now, classes), both("The branches that are heard", "只听这些分支")),
+            picture(changed_picture(small, intact != now), both("What changed (red)", "改变之处（红色）")),
             columns=3,
         ),
-        text(finding, finding=True),
-        table(
-            head,
-            rows,
-            title=both(
-                f"At your point all branches say {classes.names[winner]}, score {scores[winner]:.2f}",
-                f"在你点的位置，所有分支合起来说是{classes.names_zh[winner]}，得分 {scores[winner]:.2f}",
-            ),
-        ),
-        *_summands(whole.branches),
+        text(_change(float((intact != now).mean()), muted), finding=True),
+        _table(branches, at_point, falls, relabelled, names),
+        *_account(at_point, falls, names),
+        *_maps(branches, shares, names),
     ]
 
 
-def _boxes(photo: Image.Image, point: tuple[float, float], network: DeepLabV3, x: torch.Tensor) -> list[dict]:
-    """How far the atrous branches look from the point, in photo pixels."""
+def _change(changed: float, muted: set[int]) -> Words:
+    if not muted:
+        return both("All branches are heard. Mute one above.", "所有分支都在。请在上面关掉一个。")
+    return both(f"{share_text(changed)} of the pixels got another label.", f"{share_text(changed)} 的像素换了标签。")
+
+
+def _table(
+    branches: tuple[Branch, ...],
+    at_point: list[float],
+    falls: list[float],
+    relabelled: list[float],
+    names: tuple[str, str],
+) -> Block:
+    """One row per branch; then the biases and the sum, which nobody can mute."""
+    rows: list[list[Any]] = []
+    for number, branch in enumerate(branches):
+        name = cell(name_of(branch.kind, branch.rate), swatch=ImageColor.getrgb(COLOURS[number % len(COLOURS)]))
+        moved = cell(share_text(relabelled[number]), bar=relabelled[number])
+        rows.append([name, f"{at_point[number]:+.2f}", f"{falls[number]:+.2f}", moved])
+    rows.append([both("constant (biases)", "常数（偏置）"), f"{at_point[-1]:+.2f}", "", ""])
+    rows.append([both("sum: the score", "总和：得分"), f"{sum(at_point):+.2f}", "", ""])
+    head = [
+        both("Branch", "分支"),
+        both(f"brings to {names[0]}", f"给{names[1]}带来"),
+        both("muted alone, the score falls by", "单独关掉，得分下降"),
+        both("and pixels get another label", "并且换标签的像素"),
+    ]
+    title = both(f"At your point the network says {names[0]}", f"在你点的位置，网络说是{names[1]}")
+    return table(head, rows, title=title)
+
+
+def _account(at_point: list[float], falls: list[float], names: tuple[str, str]) -> list[Block]:
+    finding = both(
+        f"The branches bring {sum(at_point[:-1]):+.2f} to {names[0]}. Muted one at a time they take away "
+        f"{sum(falls):+.2f}.",
+        f"各分支给{names[1]}带来 {sum(at_point[:-1]):+.2f}；一个一个地关掉，减少的总和是 {sum(falls):+.2f}。",
+    )
+    why = both(
+        "What a branch brings is exact: up to the ReLU the 1 × 1 convolution only adds, after it the classifier only "
+        "adds, and the ReLU is held as it is on this photo. What muting takes away is another question: without a "
+        "branch, the ReLU lets other numbers through. So the two columns need not agree.",
+        "“带来多少”是精确的：ReLU 之前的 1 × 1 卷积只做加法，之后的分类层也只做加法，"
+        "而 ReLU 保持它在这张照片上的开关状态。“关掉后减少多少”是另一个问题：少了一个分支，ReLU 会放行别的数。"
+        "所以两列不一定相同。",
+    )
+    return [text(finding, finding=True), text(why)]
+
+
+def _boxes(small: Image.Image, here: tuple[int, int], network: DeepLabV3, size: tuple[int, int]) -> list[dict]:
+    """How far the atrous branches look from the point; the 1 x 1 sees its position alone, image pooling everything."""
     stride = network.backbone.strides[-1]
-    scale_x, scale_y = photo.width / x.shape[3], photo.height / x.shape[2]
+    across, down = stride * small.width / size[1], stride * small.height / size[0]  # pixels per feature
+    x, y = here[0] + 0.5, here[1] + 0.5
     found = []
     for number, (kind, rate) in enumerate(branch_names(network)):
         if kind == "atrous":
-            reach_x, reach_y = rate * stride * scale_x, rate * stride * scale_y
-            cx, cy = point[0] * photo.width, point[1] * photo.height
-            sides = cx - reach_x, cy - reach_y, cx + reach_x, cy + reach_y
+            sides = x - rate * across, y - rate * down, x + rate * across, y + rate * down
             found.append(box(*sides, colour=COLOURS[number % len(COLOURS)]))
     return found
 
 
-def _summands(branches: tuple[Branch, ...]) -> list[Block]:
-    strength = [branch.contribution[0].square().mean(dim=0).sqrt().numpy() for branch in branches]  # (h, w) each
-    most = max(float(s.max()) for s in strength)
-    energy = np.array([float(np.square(s).mean()) for s in strength])
+def _maps(branches: tuple[Branch, ...], shares: ClassShares, names: tuple[str, str]) -> list[Block]:
+    """What each branch brings to the class, over the whole picture."""
+    most = max(float(shares.branches.abs().max()), 1e-12)
     items = [
         picture(
-            confidence_picture(s / max(most, 1e-12)),
+            signed_picture(share.numpy(), most=most),
             name_of(branch.kind, branch.rate),
-            note=both(f"{100 * share:.0f} % of the sum of squares", f"平方和的 {100 * share:.0f} %"),
+            note=f"{float(share.min()):+.1f} … {float(share.max()):+.1f}",
             pixelated=True,
         )
-        for branch, s, share in zip(branches, strength, energy / energy.sum(), strict=True)
+        for branch, share in zip(branches, shares.branches, strict=True)
     ]
-    return [
-        pictures(
-            *items,
-            title=both("How strongly each branch speaks, and where", "每个分支在哪里说得多响"),
-            columns=5,
-        ),
-        text(
-            both(
-                "The projection after ASPP is a 1 × 1 convolution, so before its ReLU its input is a plain sum with "
-                "one summand per branch: its size is shown (root mean square over channels), one scale for all. After "
-                "the ReLU it is no sum any more; so what a branch is worth for a class is told by muting it, in the "
-                "table. A muted branch may also make room: a score can rise.",
-                "ASPP 之后的投影是 1 × 1 卷积，所以在 ReLU 之前，它是每个分支一项的简单求和：图中画的是各项的大小"
-                "（各通道的均方根），用同一标尺。经过 ReLU 之后就不再是求和，因此一个分支对某一类值多少，"
-                "要靠关掉它来看（见表）。关掉一个分支也可能让得分上升。",
-            )
-        ),
-    ]
+    title = both(f"What each branch brings to {names[0]}, everywhere", f"每个分支在各处给{names[1]}带来多少")
+    explained = both(
+        f"Green: speaks for {names[0]}; orange: against it. One scale for all. Image pooling hands the same numbers to "
+        "every position; its map still varies, because the ReLU lets through other ones here and there.",
+        f"绿色：支持{names[1]}；橙色：反对。所有图用同一标尺。全局池化给每个位置同样的数；"
+        "它的图仍有变化，因为 ReLU 在各处放行的数不同。",
+    )
+    return [pictures(*items, title=title, columns=5), text(explained)]
 
 
 def name_of(kind: str, rate: int) -> Words:
@@ -159,9 +200,11 @@ LESSON = Lesson(
         "点一个大的物体，再逐个关掉分支。最后只留一个。",
     ),
     notice=both(
-        "The coloured boxes show how far each rate reaches. Muting image pooling often changes what a thing is called, "
-        "rarely its outline: it knows the scene, not the place.",
-        "彩色方框是每个扩张率伸到的地方。关掉全局池化往往改变物体的名称，很少改变轮廓：它知道场景，不知道位置。",
+        "The coloured boxes show how far each rate reaches; image pooling sees the whole photo. Which branch speaks "
+        "for the class at your point, which against it? Does muting it move outlines, or change what a thing is "
+        "called?",
+        "彩色方框是每个扩张率伸到的地方；全局池化看到整张照片。在你点的位置，哪个分支支持这个类别，哪个反对？"
+        "关掉它，是轮廓移动了，还是物体的名称变了？",
     ),
     paper=both("Chen et al. 2017 (DeepLabV3), section 3.3 and figure 5", "Chen 等，2017（DeepLabV3），第 3.3 节和图 5"),
     controls=[

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import time
 from functools import cache
 
@@ -9,56 +11,92 @@ import numpy as np
 import torch
 from PIL import Image
 
-from seg import Predictor, list_checkpoints
-from seg.checkpoint import count_macs, load_checkpoint
-from seg.explain.deeplab import at_output_stride, branch_names, coverage, taps
+from seg import Predictor, list_checkpoints, load_predictor
+from seg.card import load_card
+from seg.checkpoint import card_path, count_macs, load_checkpoint
+from seg.explain.deeplab import (
+    SharedGrid,
+    at_output_stride,
+    branch_names,
+    coverage,
+    decode,
+    encode,
+    shared_grid,
+    taps,
+)
 from seg.models.deeplab import DeepLabV3
 from seg.render import overlay, share_text, signed_picture
 from seg.ui.board import Block, Words, both, cell, dot, picture, pictures, table, text
-from seg.ui.lessons._lesson import Lesson, choice, slider
+from seg.ui.lessons._lesson import Lesson, at_most, choice, slider
 
 STRIDES = (8, 16, 32)
+TRAINED = 16  # output stride of the paper's network and of ours, unless its card says otherwise
 NAME = "deeplabv3"
 
 
+@torch.inference_mode()
 def answer(*, photo: Image.Image, point: tuple[float, float], rate: int, stride: int) -> list[Block]:
     """Taps on the photo, coverage of three layers, and DeepLabV3 at three output strides."""
     if NAME not in list_checkpoints():
-        return [text(both("No DeepLabV3 is installed here.", "这里没有安装 DeepLabV3。"))]
+        return [*_gridding(rate), text(both("No DeepLabV3 is installed here.", "这里没有安装 DeepLabV3。"))]
     return [*_taps(photo, point, rate, stride), *_gridding(rate), *_strides(photo)]
 
 
 def _taps(photo: Image.Image, point: tuple[float, float], rate: int, stride: int) -> list[Block]:
     """The nine places where a 3x3 kernel looks, in photo pixels."""
-    height, width = at_stride(16).card.preprocess.network_size((photo.height, photo.width))
-    step_x, step_y = rate * stride * photo.width / width, rate * stride * photo.height / height
+    height, width = load_predictor(NAME).card.preprocess.network_size((photo.height, photo.width))
+    across, down = stride * photo.width / width, stride * photo.height / height  # photo pixels per feature
     x, y = point[0] * photo.width, point[1] * photo.height
-    places = [(x + i / rate * step_x, y + j / rate * step_y) for i, j in taps(rate)]
+    places = [(x + i * across, y + j * down) for i, j in taps(rate)]
     seen = [(a, b) for a, b in places if 0 <= a < photo.width and 0 <= b < photo.height]
     shapes = [dot(a, b, colour="#ffd400") for a, b in seen]
-    words = both(
-        f"Nine taps, {step_x:.0f} photo pixels apart: rate {rate} × output stride {stride}, at the photo's scale. "
-        f"{9 - len(seen)} of them fall outside the photo and see only padding.",
-        f"九个采样点，相距 {step_x:.0f} 个照片像素：扩张率 {rate} × 输出步幅 {stride}，再按照片比例放大。"
-        f"其中 {9 - len(seen)} 个落在照片外，只看到填充的零。",
+    en = (
+        f"Nine taps, {rate * across:.0f} photo pixels apart from left to right and {rate * down:.0f} from top to "
+        f"bottom: rate {rate} × output stride {stride}, at the photo's scale. "
     )
+    zh = (
+        f"九个采样点，左右相距 {rate * across:.0f} 个照片像素，上下相距 {rate * down:.0f} 个："
+        f"扩张率 {rate} × 输出步幅 {stride}，再按照片比例换算。"
+    )
+    outside = len(places) - len(seen)
+    if len(seen) == 1:
+        en += "Only the middle one lies on the photo: here the kernel does no more than a 1 × 1 one."
+        zh += "只有中间一个落在照片上：在这里，它只相当于 1 × 1 卷积核。"
+    elif outside:
+        en += f"{outside} of them fall outside the photo and see only the zeros of the padding."
+        zh += f"其中 {outside} 个落在照片外，只看到填充的零。"
+    else:
+        en += "All of them lie on the photo."
+        zh += "全部落在照片上。"
     title = both("Where one 3 × 3 kernel looks: click on the photo", "一个 3 × 3 卷积核看哪里：点一下照片")
-    return [pictures(picture(photo, title, pick=True, shapes=shapes), columns=2), text(words, finding=True)]
+    return [pictures(picture(photo, title, pick=True, shapes=shapes), columns=2), text(both(en, zh), finding=True)]
+
+
+def stacks(rate: int) -> list[tuple[int, int, int]]:
+    """Rates of three layers, to compare: all the same; growing; growing by multiples of the same number."""
+    return list(dict.fromkeys([(rate, rate, rate), (1, 2, 3), (rate, 2 * rate, 3 * rate)]))
 
 
 def _gridding(rate: int) -> list[Block]:
-    stacks = [[rate] * 3, [1, 2, 3]] if rate != 1 else [[1] * 3, [1, 2, 3]]
-    items = []
-    for rates in stacks:
+    items, said_en, said_zh = [], [], []
+    for rates in stacks(rate):
         ways = coverage(rates)
         holes = float((ways == 0).mean())
-        listed = ", ".join(map(str, rates))
+        listed, factor = ", ".join(map(str, rates)), math.gcd(*rates)
         note = both(
             f"{len(ways)} × {len(ways)} positions; {share_text(holes)} of them are never looked at",
             f"{len(ways)} × {len(ways)} 个位置，其中 {share_text(holes)} 从来没有被看到",
         )
         shown = signed_picture(np.log1p(ways.astype(np.float64)))
         items.append(picture(shown, both(f"Rates {listed}", f"扩张率 {listed}"), note=note, pixelated=True))
+        if factor > 1:
+            said_en.append(
+                f"Rates {listed}: all are multiples of {factor}, so only one row and one column in {factor} is seen."
+            )
+            said_zh.append(f"扩张率 {listed}：都是 {factor} 的倍数，所以每 {factor} 行、每 {factor} 列只看到一行一列。")
+        elif not holes:
+            said_en.append(f"Rates {listed}: no hole.")
+            said_zh.append(f"扩张率 {listed}：没有空洞。")
     return [
         pictures(
             *items,
@@ -70,71 +108,112 @@ def _gridding(rate: int) -> list[Block]:
         ),
         text(
             both(
-                "Green: looked at, the darker the more often. White: a hole. Layers of the same rate never fill each "
-                "other's holes (gridding); growing rates do.",
-                "绿色：被看到，越深次数越多。白色：空洞。相同扩张率的层永远补不上彼此的空洞（网格效应），"
-                "逐层增大的扩张率可以。",
+                "Green: reached, the darker the more ways lead there. White: a hole. The output sits in the middle. "
+                "(The branches of ASPP, the next lesson, stand side by side, not one after the other.)",
+                "绿色：能到达，越深路径越多。白色：空洞。输出位于正中。"
+                "（下一课 ASPP 的分支是并排的，不是一个接一个。）",
             )
         ),
+        text(both(" ".join(said_en), "".join(said_zh)), finding=True),
     ]
 
 
 def _strides(photo: Image.Image) -> list[Block]:
-    """DeepLabV3's own weights at three output strides: masks, time, work."""
-    items, maps = [], {}
-    rows: list[tuple[Words, str, int]] = []
+    """DeepLabV3's own weights at three output strides: masks, time, work, and what stays the same."""
+    card = load_predictor(NAME).card
+    x, geometry = card.preprocess.apply(photo)
+    small, geometry = at_most(photo, geometry)
+    height, width = geometry.network_size
+    items, maps, features, seconds = [], {}, {}, {}
     for stride in STRIDES:
-        predictor = at_stride(stride)
-        began = time.perf_counter()
-        result = predictor.predict(photo)
-        seconds = time.perf_counter() - began
-        maps[stride] = result.label_map
-        height, width = result.network_size
-        network = predictor.network
+        network = at_stride(stride).network
         assert isinstance(network, DeepLabV3)
+        began = time.perf_counter()
+        features[stride] = encode(network, x)
+        logits = decode(network, features[stride], (height, width))
+        seconds[stride] = time.perf_counter() - began
+        maps[stride] = card.preprocess.restore_labels(logits, geometry)[0]
         rates = ", ".join(str(rate) for kind, rate in branch_names(network) if kind == "atrous")
-        title = both(f"Output stride {stride}", f"输出步幅 {stride}")
         note = both(
             f"{width // stride} × {height // stride} positions, rates {rates}",
             f"{width // stride} × {height // stride} 个位置，扩张率 {rates}",
         )
-        items.append(picture(overlay(photo, result.label_map, predictor.card.classes), title, note=note))
-        rows.append((title, f"{1000 * seconds:.0f} ms", macs_at(stride, (height, width))))
-    most = max(row[2] for row in rows)
-    table_rows = [
-        [title, ms, cell(f"{macs / 1e9:.1f} G", bar=macs / most), share_text(float((maps[16] != maps[s]).mean()))]
-        for (title, ms, macs), s in zip(rows, STRIDES, strict=True)
+        items.append(picture(overlay(small, maps[stride], card.classes), _named(stride), note=note))
+    macs = {stride: macs_at(stride, (height, width)) for stride in STRIDES}
+    own = output_stride()
+    rows = [
+        [
+            _named(stride),
+            f"{1000 * seconds[stride]:.0f} ms",
+            cell(f"{macs[stride] / 1e9:.1f} G", bar=macs[stride] / max(macs.values())),
+            share_text(float((maps[own] != maps[stride]).mean())),
+        ]
+        for stride in STRIDES
     ]
     head = [
         both("The same weights at", "同一组权重"),
         both("time here, once", "本机用时（一次）"),
         both("multiply-adds", "乘加运算"),
-        both("pixels unlike at 16", "与 16 不同的像素"),
+        both(f"pixels unlike at {own}", f"与 {own} 不同的像素"),
     ]
-    return [
-        pictures(
-            *items,
-            title=both("DeepLabV3 at three output strides, not trained anew", "三种输出步幅的 DeepLabV3，没有重新训练"),
-            columns=3,
-        ),
-        table(head, table_rows),
-    ]
+    title = both(
+        f"DeepLabV3 at three output strides; it was trained at {own}", f"三种输出步幅的 DeepLabV3（训练时为 {own}）"
+    )
+    shared = shared_grid(features[8], features[16])
+    return [pictures(*items, title=title, columns=3), table(head, rows), *_shared(shared)]
+
+
+def _shared(grid: SharedGrid) -> list[Block]:
+    """That stride 8 keeps the features of stride 16, measured on this photo."""
+    share = grid.difference
+    amount = "< 0.001 %" if share < 1e-5 else f"{share:.3%}".replace("%", " %")
+    finding = both(
+        "The encoder's features at output stride 16 are there at 8 too, on every second position: the largest "
+        f"difference is {amount} of the largest feature.",
+        f"输出步幅 16 时编码器的特征，在 8 时也都在，每隔一个位置一个：最大差别是最大特征的 {amount}。",
+    )
+    if share > 1e-3:  # an encoder with layers that average over the whole picture
+        finding = both(
+            f"On the positions that output strides 8 and 16 share, the encoder's features differ by up to {amount} of "
+            "the largest one.",
+            f"在输出步幅 8 和 16 共有的位置上，编码器的特征最多相差最大特征的 {amount}。",
+        )
+        return [text(finding, finding=True)]
+    why = both(
+        "So are those of ASPP's 3 × 3 branches, because their rates are doubled. New are the positions in between, for "
+        "which the network was never trained; and image pooling now averages over all positions.",
+        "ASPP 的 3 × 3 分支也是如此，因为它们的扩张率加倍了。新的是中间那些位置，网络没有在那里训练过；"
+        "全局池化也改为对所有位置求平均。",
+    )
+    return [text(finding, finding=True), text(why)]
+
+
+def _named(stride: int) -> Words:
+    return both(f"Output stride {stride}", f"输出步幅 {stride}")
+
+
+def output_stride() -> int:
+    """The one that the network was trained at."""
+    return int(load_card(card_path(NAME)).model_options.get("output_stride", TRAINED))
 
 
 @cache
 def at_stride(stride: int) -> Predictor:
     """DeepLabV3's weights at another output stride; made once."""
+    if stride == output_stride():
+        return load_predictor(NAME)
     with torch.inference_mode(False):
         model, card = load_checkpoint(NAME)
         assert isinstance(model, DeepLabV3)
-        options = {"output_stride": 16, "atrous_rates": (6, 12, 18), **card.model_options}
+        options = {"output_stride": TRAINED, "atrous_rates": (6, 12, 18), **card.model_options}
         return Predictor(at_output_stride(model, stride, num_classes=len(card.classes), options=options), card)
 
 
 @cache
 def macs_at(stride: int, size: tuple[int, int]) -> int:
     """Multiply-adds for a network input of this size; there are few sizes, for both sides are multiples of 32."""
-    return count_macs(at_stride(stride).network, size)
+    without_numbers = copy.deepcopy(at_stride(stride).network).to("meta")  # PyTorch counts without computing
+    return count_macs(without_numbers, size)
 
 
 LESSON = Lesson(
@@ -160,9 +239,11 @@ LESSON = Lesson(
         "点一下照片，再调扩张率。然后比较下面三种输出步幅。",
     ),
     notice=both(
-        "With a large rate most taps leave the photo, and the kernel becomes a 1 × 1 one. A smaller output stride "
-        "draws finer outlines, and costs more.",
-        "扩张率很大时，多数采样点落到照片外，卷积核就退化成 1 × 1。输出步幅越小，轮廓越细，代价也越大。",
+        "When the rate nears the size of the feature map, only the middle tap still lies on the photo. Rates with a "
+        "common factor leave holes. A smaller output stride asks at more positions, and costs more: are the outlines "
+        "worth it?",
+        "扩张率接近特征图的大小时，只剩中间的采样点还在照片上。扩张率有公因数时会留下空洞。"
+        "输出步幅越小，要算的位置越多，代价越大：轮廓值得这个代价吗？",
     ),
     paper=both(
         "Chen et al. 2017 (DeepLabV3), sections 3.1 and 3.3. Gridding: Wang et al., WACV 2018",

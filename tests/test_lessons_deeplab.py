@@ -1,0 +1,91 @@
+"""Lessons on DeepLab: numbers that add up and agree with the networks' own answers, controls that do something."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from seg import list_checkpoints, load_predictor, read_image
+from seg.checkpoint import count_macs, load_checkpoint
+from seg.ui import lab
+from seg.ui.lessons import aspp, atrous
+from seg.ui.photo import EXAMPLES
+
+needs_deeplabv3 = pytest.mark.skipif("deeplabv3" not in list_checkpoints(), reason="its weights are not here")
+HERE = (0.4, 0.6)
+
+
+def blocks(lesson: Any, values: list[Any], point: tuple[float, float] = HERE) -> list[dict[str, Any]]:
+    value = lab.ask(lesson, EXAMPLES[0], "en", point, values)
+    assert value is not None
+    return value["blocks"]
+
+
+def table_of(found: list[dict[str, Any]]) -> list[list[Any]]:
+    return next(block["rows"] for block in found if block["kind"] == "table")
+
+
+def findings(found: list[dict[str, Any]]) -> list[str]:
+    return [block["text"]["en"] for block in found if block["kind"] == "text" and block["finding"]]
+
+
+@needs_deeplabv3
+def test_taps_lie_rate_times_stride_network_pixels_apart() -> None:
+    photo = read_image(EXAMPLES[0])
+    height, width = load_predictor("deeplabv3").card.preprocess.network_size((photo.height, photo.width))
+    shapes = blocks(atrous.LESSON, [3, 16], (0.5, 0.5))[0]["items"][0]["shapes"]
+    xs, ys = (np.unique(np.round([dot[axis] for dot in shapes], 6)) for axis in "xy")
+    assert len(shapes) == 9
+    np.testing.assert_allclose(np.diff(xs) * width / photo.width, 3 * 16)
+    np.testing.assert_allclose(np.diff(ys) * height / photo.height, 3 * 16)
+
+
+@needs_deeplabv3
+def test_each_control_of_atrous_and_the_point_change_the_answer() -> None:
+    first = blocks(atrous.LESSON, [4, 16])
+    taps = first[0]["items"][0]["shapes"]
+    for values, point in (([5, 16], HERE), ([4, 8], HERE), ([4, 16], (0.5, 0.5))):
+        assert blocks(atrous.LESSON, values, point)[0]["items"][0]["shapes"] != taps
+    assert "Only the middle one lies on the photo" in findings(blocks(atrous.LESSON, [24, 32]))[0]
+    assert "no hole" in findings(blocks(atrous.LESSON, [1, 16]))[1]
+
+
+@needs_deeplabv3
+def test_the_lesson_shows_the_network_itself_at_its_own_stride_and_counts_what_pytorch_counts() -> None:
+    model, card = load_checkpoint("deeplabv3")
+    own = atrous.output_stride()
+    assert atrous.at_stride(own) is load_predictor("deeplabv3")
+    assert atrous.macs_at(own, card.macs_input) == pytest.approx(card.macs, rel=0.01)
+    assert atrous.macs_at(own, (96, 64)) == pytest.approx(count_macs(model, (96, 64)), rel=0.01)
+    finding = findings(blocks(atrous.LESSON, [4, 16]))[-1]
+    assert "on every second position: the largest difference is < 0.001 %" in finding
+
+
+@needs_deeplabv3
+@torch.inference_mode()
+def test_what_the_branches_bring_adds_up_to_the_score_of_the_pixel_in_the_tab_segment() -> None:
+    photo, predictor = read_image(EXAMPLES[0]), load_predictor("deeplabv3")
+    x, geometry = predictor.card.preprocess.apply(photo)
+    scores = predictor.card.preprocess.restore(predictor.logits(x), geometry)[
+        :, int(HERE[1] * photo.height), int(HERE[0] * photo.width)
+    ]
+    rows = table_of(blocks(aspp.LESSON, [[0, 1, 2, 3, 4]]))
+    brought = [float(row[1]) for row in rows]
+    assert sum(brought[:-1]) == pytest.approx(brought[-1], abs=0.05)  # seven rounded numbers
+    assert brought[-1] == pytest.approx(float(scores.max()), abs=0.02)
+
+
+@needs_deeplabv3
+def test_muting_one_branch_changes_what_its_row_says() -> None:
+    everything = blocks(aspp.LESSON, [[0, 1, 2, 3, 4]])
+    assert findings(everything)[0] == "All branches are heard. Mute one above."
+    for branch in (0, 4):
+        muted = blocks(aspp.LESSON, [[number for number in range(5) if number != branch]])
+        share = table_of(muted)[branch][3]["text"]
+        assert findings(muted)[0] == f"{share} of the pixels got another label."
+        assert table_of(muted) == table_of(everything)  # it is about each branch alone
+    assert table_of(blocks(aspp.LESSON, [[0, 1, 2, 3, 4]], (0.02, 0.02))) != table_of(everything)
+    assert "of the pixels" in findings(blocks(aspp.LESSON, [[]]))[0]  # nobody is heard: still an answer
