@@ -223,7 +223,7 @@ def post(server: PageServer, endpoint: str, data: list[Any]) -> str:
 @pytest.mark.parametrize("path", ["/etc/passwd", "PHOTO", "requirements.txt", "../../../../../../etc/passwd"])
 def test_files_of_the_server_cannot_be_read(page_server, cat, path, extra, endpoint):
     path = str(cat) if path == "PHOTO" else path
-    rest = ["fcn8s"] if endpoint == "segment" else []
+    rest = ["fcn8s", False] if endpoint == "segment" else [None]
     said = post(page_server, endpoint, [{"path": path, **extra}, *rest])
     assert said.startswith("event: error")
     assert "not a picture" not in said  # that would mean it had been opened
@@ -239,11 +239,11 @@ def test_files_of_the_server_have_no_address(page_server, cat):
 @pytest.mark.parametrize("extra", [{}, {"meta": META}])
 def test_addresses_are_not_fetched(page_server, extra):
     own = f"{page_server.url}/config"  # a server that would answer
-    said = post(page_server, "segment", [{"path": own, "url": own, **extra}, "fcn8s"])
+    said = post(page_server, "segment", [{"path": own, "url": own, **extra}, "fcn8s", False])
     assert said.startswith("event: error")
     assert ("Addresses are not fetched" in said) == bool(extra)
     assert "not a picture" not in said
-    said = post(page_server, "segment", [{"path": None, "url": own, **extra}, "fcn8s"])
+    said = post(page_server, "segment", [{"path": None, "url": own, **extra}, "fcn8s", False])
     assert "Choose a photo first" in said
 
 
