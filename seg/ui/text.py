@@ -103,6 +103,10 @@ _TEXT: dict[str, dict[str, str]] = {
         "en": "This is not a PNG. JPEG and others change the values: save the label as PNG.",
         "zh": "这不是 PNG。JPEG 等格式会改变数值：请把标签保存为 PNG。",
     },
+    "quiz_incomplete": {
+        "en": "Choose another network for each mask, and what you went by.",
+        "zh": "请给每个结果选一个不同的网络，并选出你的依据。",
+    },
     "label_ids": {
         "en": "The label has the number {found}, but the {count} classes are 0 to {last}, and 255 is “no label”.",
         "zh": "标签里有编号 {found}，但 {count} 个类别是 0 到 {last}，255 表示“无标签”。",
