@@ -1,10 +1,15 @@
-"""The one place that opens a picture from outside: path, bytes, PIL image or array -> upright RGB within limits."""
+"""The one place that opens a picture from outside: path, bytes, PIL image or array -> upright RGB within limits.
+
+Photos become upright RGB (`read_image`); label pictures, whose values are ids, come as they are stored
+(`read_stored`). Limits and refusals are the same for both.
+"""
 
 from __future__ import annotations
 
 import io
 import os
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -14,6 +19,7 @@ from PIL import ExifTags, Image
 Photo: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # what a camera or browser makes; Pillow's EPS starts programs
+STORED_FORMATS = ("PNG",)  # for label pictures: JPEG and WebP change values, GIF renumbers its colours
 MAX_BYTES = 30_000_000
 MAX_PIXELS = 50_000_000
 MAX_SIDE = 20_000
@@ -43,7 +49,7 @@ class InvalidImageError(ValueError):
 
     Attributes:
         reason: a key that a page can translate: "empty", "bytes", "not_image", "damaged", "pixels", "side", "aspect",
-            "tiny", "array", "missing".
+            "tiny", "array", "missing", "not_png".
         values: the numbers in the message.
     """
 
@@ -70,35 +76,61 @@ def read_image(photo: Photo) -> Image.Image:
     if isinstance(photo, Image.Image):
         _check_size(photo.size)
         return _decode(photo)
-    if isinstance(photo, bytes):
-        source: io.BytesIO | io.BufferedReader = io.BytesIO(photo)
-    elif isinstance(photo, str | os.PathLike):
-        source = _open_file(Path(photo))
-    else:
-        raise InvalidImageError("missing", f"got {type(photo).__name__} instead of a photo; choose a photo", path="")
-    with source:
-        size = source.seek(0, os.SEEK_END)
-        source.seek(0)
-        if size == 0:
-            raise InvalidImageError("empty", "the file is empty; choose a photo")
-        if size > MAX_BYTES:
-            raise InvalidImageError(
-                "bytes",
-                f"the file has {size / 1e6:.0f} MB; at most {MAX_BYTES / 1e6:.0f} MB are accepted: save it smaller",
-                megabytes=f"{size / 1e6:.0f}",
-                limit=f"{MAX_BYTES / 1e6:.0f}",
-            )
+    with _source(photo) as source:
+        return _decode(_open(source, FORMATS))
+
+
+def read_stored(picture: str | os.PathLike[str] | bytes) -> Image.Image:
+    """Open a PNG without converting anything: its mode, values and palette are what the file holds.
+
+    For label pictures: a grey or palette value is a class id there, and every conversion would change ids.
+
+    Raises:
+        InvalidImageError: as `read_image`, and for every other format.
+    """
+    with _source(picture) as source:
+        image = _open(source, STORED_FORMATS)
         try:
-            image = Image.open(source, formats=FORMATS)
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow's own, wider limit
-            raise _too_many_pixels(f"more than {MAX_PIXELS / 1e6:.0f}") from error
+            image.load()
         except _DECODER_ERRORS as error:
-            raise InvalidImageError(
-                "not_image",
-                "this is not a picture that can be opened; use a JPEG, PNG, WebP, GIF, BMP or TIFF file",
-            ) from error
-        _check_size(image.size)
-        return _decode(image)
+            raise _damaged() from error
+        return image
+
+
+def _source(photo: str | os.PathLike[str] | bytes) -> io.BytesIO | io.BufferedReader:
+    if isinstance(photo, bytes):
+        return io.BytesIO(photo)
+    if isinstance(photo, str | os.PathLike):
+        return _open_file(Path(photo))
+    raise InvalidImageError("missing", f"got {type(photo).__name__} instead of a photo; choose a photo", path="")
+
+
+def _open(source: io.BytesIO | io.BufferedReader, formats: Sequence[str]) -> Image.Image:
+    """The picture in an open file, of acceptable size, not decoded yet."""
+    size = source.seek(0, os.SEEK_END)
+    source.seek(0)
+    if size == 0:
+        raise InvalidImageError("empty", "the file is empty; choose a photo")
+    if size > MAX_BYTES:
+        raise InvalidImageError(
+            "bytes",
+            f"the file has {size / 1e6:.0f} MB; at most {MAX_BYTES / 1e6:.0f} MB are accepted: save it smaller",
+            megabytes=f"{size / 1e6:.0f}",
+            limit=f"{MAX_BYTES / 1e6:.0f}",
+        )
+    try:
+        image = Image.open(source, formats=formats)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow's own, wider limit
+        raise _too_many_pixels(f"more than {MAX_PIXELS / 1e6:.0f}") from error
+    except _DECODER_ERRORS as error:
+        if formats == STORED_FORMATS:
+            raise InvalidImageError("not_png", "this is not a PNG; save the label picture as PNG") from error
+        raise InvalidImageError(
+            "not_image",
+            "this is not a picture that can be opened; use a JPEG, PNG, WebP, GIF, BMP or TIFF file",
+        ) from error
+    _check_size(image.size)
+    return image
 
 
 def _open_file(path: Path) -> io.BufferedReader:
@@ -158,12 +190,14 @@ def _decode(image: Image.Image) -> Image.Image:
         turn = _UPRIGHT.get(_orientation(image))
         rgb = rgb if turn is None else rgb.transpose(turn)
     except _DECODER_ERRORS as error:
-        raise InvalidImageError(
-            "damaged", "the picture is damaged or cut off; open it in a viewer and save it again"
-        ) from error
+        raise _damaged() from error
     clean = Image.new("RGB", rgb.size)  # a new picture carries no metadata
     clean.paste(rgb)
     return clean
+
+
+def _damaged() -> InvalidImageError:
+    return InvalidImageError("damaged", "the picture is damaged or cut off; open it in a viewer and save it again")
 
 
 def _orientation(image: Image.Image) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import gradio as gr
 
 from seg.ui.board import Block, make_board
-from seg.ui.lessons import LESSONS, Lesson
+from seg.ui.lessons import LESSONS, Lesson, Parts, Surroundings
 from seg.ui.photo import open_photo
 from seg.ui.text import say
 
@@ -29,7 +29,13 @@ class Desk:
     column: gr.Column
     text: gr.HTML
     controls: list[Any]
+    parts: Parts
     board: gr.HTML
+
+    @property
+    def inputs(self) -> list[Any]:
+        """Whose values the lesson is asked with, and whose change asks it."""
+        return [*self.controls, *self.parts.inputs.values()]
 
 
 @dataclass(frozen=True)
@@ -73,8 +79,9 @@ def _desk(lesson: Lesson, language: str) -> Desk:
         words = gr.HTML(lesson.text(language), elem_classes="seglab-lesson-text")
         with gr.Row(elem_classes="seglab-lesson-controls"):
             controls = [c.make(language, f"lesson-{lesson.key}-{c.name}") for c in lesson.controls]
+        parts = lesson.extra.build(language) if lesson.extra else Parts({}, [])
         board = make_board(elem_id=f"board-{lesson.key}", language=language)
-    return Desk(lesson, column, words, controls, board)
+    return Desk(lesson, column, words, controls, parts, board)
 
 
 def wire(lab: LabTab, photo: Any, switch: Any, active: Any, heavy: dict[str, Any], light: dict[str, Any]) -> None:
@@ -86,24 +93,30 @@ def wire(lab: LabTab, photo: Any, switch: Any, active: Any, heavy: dict[str, Any
     """
     chosen = lab.chooser.change(_show_only, lab.chooser, [desk.column for desk in lab.desks], **light)
     opened = lab.tab.select(lambda: "lab", None, active, **light)
-    controls = [control for desk in lab.desks for control in desk.controls]
+    inputs = [component for desk in lab.desks for component in desk.inputs]
     boards = [desk.board for desk in lab.desks]
     picked = [desk.board.pick(_picked, None, lab.point, **light) for desk in lab.desks]
     ask_shown = {
         "fn": _asker(lab, boards),
-        "inputs": [photo, switch, active, lab.chooser, lab.point, lab.asked, *controls],
+        "inputs": [photo, switch, active, lab.chooser, lab.point, lab.asked, *inputs],
         "outputs": [*boards, lab.asked],
         "trigger_mode": "always_last",
         **heavy,
     }
-    gr.on([photo.change, *(control.change for control in controls)], **ask_shown)
+    gr.on([photo.change, *(component.change for component in inputs)], **ask_shown)
     for event in (chosen, opened, *picked):
         event.then(**ask_shown)
+    for desk in lab.desks:
+        if desk.lesson.extra:
+            names = [control.name for control in desk.lesson.controls]
+            by_name = dict(zip(names, desk.controls, strict=True))
+            desk.lesson.extra.wire(desk.parts, Surroundings(photo, switch, by_name, desk.board, heavy, light))
 
 
 def spoken(lab: LabTab) -> list[Any]:
     """The components whose words change with the language, in the order of `speak`."""
-    return [lab.tab, lab.chooser, *(part for desk in lab.desks for part in (desk.text, *desk.controls, desk.board))]
+    parts = [[desk.text, *desk.controls, *desk.parts.spoken, desk.board] for desk in lab.desks]
+    return [lab.tab, lab.chooser, *(part for of_desk in parts for part in of_desk)]
 
 
 def speak(language: str) -> list[Any]:
@@ -112,16 +125,22 @@ def speak(language: str) -> list[Any]:
     for lesson in LESSONS:
         updates += [gr.update(value=lesson.text(language))]
         updates += [gr.update(**control.worded(language)) for control in lesson.controls]
+        updates += lesson.extra.speak(language) if lesson.extra else []
         updates += [gr.update(lang=language)]
     return updates
 
 
-def ask(lesson: Lesson, photo: Any, language: str, point: Any, values: list[Any]) -> dict[str, Any] | None:
-    """The board's value for one lesson; None where a photo is needed and there is none."""
+def ask(lesson: Lesson, photo: Any, language: str, point: Any, values: list[Any], **more: Any) -> dict[str, Any] | None:
+    """The board's value for one lesson; None where a photo is needed and there is none.
+
+    Args:
+        values: of its controls.
+        more: of its own components, by the names of `Parts.inputs`.
+    """
     if photo is None and lesson.needs_photo:
         return None
     image = None if photo is None else open_photo(photo, language)
-    return board_value(lesson.answer(photo=image, point=_point(point), **lesson.checked(values)))
+    return board_value(lesson.answer(photo=image, point=_point(point), **lesson.checked(values), **more))
 
 
 def board_value(blocks: list[Block]) -> dict[str, Any]:
@@ -136,13 +155,15 @@ def _asker(lab: LabTab, boards: list[gr.HTML]) -> Callable[..., list[Any]]:
             return [*answers, asked]
         start = 0
         for place, desk in enumerate(lab.desks):
-            own = list(values[start : start + len(desk.controls)])
-            start += len(desk.controls)
+            own = list(values[start : start + len(desk.inputs)])
+            start += len(desk.inputs)
             question = [photo, point, own]
             if desk.lesson.key == key and asked.get(key) != question:
                 asked = {**asked, key: question}
                 try:
-                    answers[place] = ask(desk.lesson, photo, language, point, own)
+                    count = len(desk.controls)
+                    more = dict(zip(desk.parts.inputs, own[count:], strict=True))
+                    answers[place] = ask(desk.lesson, photo, language, point, own[:count], **more)
                 except gr.Error:  # the tab "Segment" has said what is wrong with the photo
                     answers[place] = None
         return [*answers, asked]

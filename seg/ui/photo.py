@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import gradio as gr
 import skimage
 from gradio.data_classes import ImageData
+from gradio.utils import get_upload_folder
 from gradio_client.utils import is_http_url_like
 from PIL import Image
 
@@ -53,7 +55,7 @@ class PhotoInput(gr.Image):
                 return base64.b64decode(payload.url.partition(",")[2])
             except ValueError:
                 return b"not base64"  # refused later, as every other file that is no picture
-        if payload.path and not Path(payload.path).resolve().is_relative_to(Path(self.GRADIO_CACHE).resolve()):
+        if payload.path and not uploaded(payload.path):
             raise _refusal("missing", "en")  # Gradio does not check a path that comes without "meta"
         return payload.path
 
@@ -69,6 +71,16 @@ class PhotoInput(gr.Image):
         if is_http_url_like(str(url_or_file_path)):
             raise _refusal("address", "en")
         return await super().async_move_resource_to_block_cache(url_or_file_path)
+
+
+def uploaded(path: str) -> bool:
+    """Whether this file lies where Gradio keeps what visitors give; a client may send any path."""
+    return Path(path).resolve().is_relative_to(Path(get_upload_folder()).resolve())
+
+
+def fingerprint(photo: Image.Image) -> str:
+    """Tells one photo from every other, whatever its file is called."""
+    return hashlib.sha256(f"{photo.size}".encode() + photo.tobytes()).hexdigest()
 
 
 def open_photo(photo: str | bytes | None, language: str) -> Image.Image:

@@ -99,6 +99,34 @@ _TEXT: dict[str, dict[str, str]] = {
         "en": "This is not a picture that can be opened. Use a JPEG, PNG, WebP, GIF, BMP or TIFF file.",
         "zh": "无法作为图片打开。请使用 JPEG、PNG、WebP、GIF、BMP 或 TIFF 文件。",
     },
+    "error_not_png": {
+        "en": "This is not a PNG. JPEG and others change the values: save the label as PNG.",
+        "zh": "这不是 PNG。JPEG 等格式会改变数值：请把标签保存为 PNG。",
+    },
+    "quiz_incomplete": {
+        "en": "Choose another network for each mask, and what you went by.",
+        "zh": "请给每个结果选一个不同的网络，并选出你的依据。",
+    },
+    "label_ids": {
+        "en": "The label has the number {found}, but the {count} classes are 0 to {last}, and 255 is “no label”.",
+        "zh": "标签里有编号 {found}，但 {count} 个类别是 0 到 {last}，255 表示“无标签”。",
+    },
+    "label_colours": {
+        "en": "The label has the colour {found}, which no class has. Use the classes’ colours, without soft edges.",
+        "zh": "标签里有颜色 {found}，没有一个类别用它。请用各类的颜色来画，边缘不要羽化。",
+    },
+    "label_mode": {
+        "en": "The label is a picture of kind {mode}. Save it as an indexed, grey or RGB PNG.",
+        "zh": "标签图是 {mode} 类型。请保存为索引、灰度或 RGB 的 PNG。",
+    },
+    "label_palette": {
+        "en": "The label’s numbers and its colours name different classes. Save it as an RGB PNG, in the colours.",
+        "zh": "标签的编号和颜色指的是不同的类别。请按颜色保存为 RGB 的 PNG。",
+    },
+    "label_twins": {
+        "en": "Two classes have the same colour here, so a label in colours cannot be read. Use ids.",
+        "zh": "这里有两个类别颜色相同，所以无法按颜色读标签。请用类别编号。",
+    },
     "error_damaged": {
         "en": "The picture is damaged or cut off. Open it in a viewer and save it again.",
         "zh": "图片已损坏或不完整。请用看图软件打开并重新保存。",

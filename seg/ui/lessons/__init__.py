@@ -1,7 +1,7 @@
 """The lessons of the lab, in the order of the list. A new lesson is one file here and one line below."""
 
-from seg.ui.lessons import aspp, atrous, family, fcn, flow, pixel, skips, upsampling
-from seg.ui.lessons._lesson import Control, Lesson, choice, several, slider, switch
+from seg.ui.lessons import aspp, atrous, family, fcn, flow, pixel, quiz, skips, truth, upsampling
+from seg.ui.lessons._lesson import Control, Extra, Lesson, Parts, Surroundings, choice, several, slider, switch
 
 LESSONS: tuple[Lesson, ...] = (
     fcn.LESSON,
@@ -11,7 +11,9 @@ LESSONS: tuple[Lesson, ...] = (
     aspp.LESSON,
     family.LESSON,
     pixel.LESSON,
+    truth.LESSON,
     flow.LESSON,
+    quiz.LESSON,
 )
 
-__all__ = ["LESSONS", "Control", "Lesson", "choice", "several", "slider", "switch"]
+__all__ = ["LESSONS", "Control", "Extra", "Lesson", "Parts", "Surroundings", "choice", "several", "slider", "switch"]

@@ -88,6 +88,55 @@ def at_most(photo: Image.Image, geometry: Geometry, side: int = MAX_SIDE) -> tup
 
 
 @dataclass(frozen=True)
+class Surroundings:
+    """What the own components of a lesson may be wired to.
+
+    Attributes:
+        photo, language: the page's photo and its language switch.
+        controls: the lesson's controls by name.
+        board: the lesson's board.
+        heavy, light: settings of events that ask the networks, and of those that do not.
+    """
+
+    photo: Any
+    language: Any
+    controls: dict[str, Any]
+    board: Any
+    heavy: dict[str, Any]
+    light: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Components of a lesson's own.
+
+    Attributes:
+        inputs: `answer` gets their values by these names, as they come: it checks them itself. A change asks again.
+        spoken: those whose words change with the language.
+        others: what else `Extra.wire` needs.
+    """
+
+    inputs: dict[str, Any]
+    spoken: list[Any]
+    others: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Extra:
+    """What a lesson has beside controls and a board, laid out between the two.
+
+    Attributes:
+        build: language -> its components, in the surrounding layout.
+        speak: language -> an update for each of `Parts.spoken`.
+        wire: what triggers what, besides that a change of an input asks the lesson.
+    """
+
+    build: Callable[[str], Parts]
+    speak: Callable[[str], list[Any]]
+    wire: Callable[[Parts, Surroundings], None]
+
+
+@dataclass(frozen=True)
 class Lesson:
     """One lesson of the lab.
 
@@ -103,6 +152,7 @@ class Lesson:
             shares of width and height, 0 to 1) and the value of each control by its name; returns the board's blocks.
             It must answer any value a client may send: values are checked with `checked`, or by hand.
         needs_photo: off for a lesson that can do without.
+        extra: components of its own; `answer` has a default for each of their values.
     """
 
     key: str
@@ -114,6 +164,7 @@ class Lesson:
     controls: Sequence[Control]
     answer: Callable[..., list[Block]]
     needs_photo: bool = True
+    extra: Extra | None = None
 
     def text(self, language: str) -> str:
         """The lesson's sentences as HTML."""

@@ -1,0 +1,106 @@
+"""The quiz: an order nobody can read before the reveal, and a score that counts once."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pytest
+from PIL import Image
+
+from seg.explain.shape import shape_of
+from seg.ui.board import both
+from seg.ui.lessons import quiz
+from seg.ui.photo import EXAMPLES, fingerprint, open_photo
+
+POINT = (0.5, 0.5)
+
+
+@pytest.fixture(scope="module")
+def cat() -> Image.Image:
+    return open_photo(EXAMPLES[0], "en")
+
+
+def done(now: dict[str, Any], photo: Image.Image) -> dict[str, Any]:
+    return {**now, "photo": fingerprint(photo), "guesses": quiz.contestants(), "reason": "thin"}
+
+
+def test_every_order_occurs_and_a_round_keeps_its_own() -> None:
+    orders = Counter(tuple(quiz.order_of(quiz.new_round()["secret"], "photo")) for _ in range(300))
+    assert len(orders) == 6
+    assert min(orders.values()) > 15
+    secret = quiz.new_round()["secret"]
+    assert quiz.order_of(secret, "photo") == quiz.order_of(secret, "photo")
+    assert len({tuple(quiz.order_of(secret, f"photo {i}")) for i in range(50)}) == 6
+
+
+def test_nothing_names_a_network_before_the_reveal(cat: Image.Image) -> None:
+    now = quiz.new_round()
+    said = json.dumps(quiz.answer(photo=cat, point=POINT, round=now))
+    after = json.dumps(quiz.answer(photo=cat, point=POINT, round=done(now, cat)))
+    for name in quiz.contestants():
+        title = quiz.load_title(name)
+        assert name not in said
+        assert title not in said
+        assert title in after
+    assert now["secret"] not in after
+
+
+def test_what_was_revealed_of_one_photo_says_nothing_about_the_next(cat: Image.Image) -> None:
+    astronaut = open_photo(EXAMPLES[1], "en")
+    now = done(quiz.new_round(), cat)
+    assert len(quiz.answer(photo=astronaut, point=POINT, round=now)) == 1
+
+
+def test_a_score_counts_each_photo_of_a_round_once(cat: Image.Image) -> None:
+    now = quiz.new_round()
+    order = quiz.order_of(now["secret"], fingerprint(cat))
+    checked, score = quiz.hand_in(EXAMPLES[0], "en", now, None, *order, "thin")
+    assert score == {"right": 3, "rounds": 1}
+    swapped = [order[1], order[0], order[2]]
+    assert quiz.hand_in(EXAMPLES[0], "en", checked, score, *swapped, "thin") == (checked, score)
+    _, score = quiz.hand_in(EXAMPLES[0], "en", {**now, "photo": None}, score, *swapped, "guess")
+    assert score == {"right": 4, "rounds": 2}
+
+
+@pytest.mark.parametrize(
+    "answers", [(None, None, None, "thin"), ("fcn8s", "fcn8s", "unet", "thin"), ("unet", "fcn8s", "deeplabv3", None)]
+)
+def test_an_incomplete_answer_is_refused_and_not_counted(answers: tuple[Any, ...]) -> None:
+    with pytest.raises(gr.Error, match="Choose another network"):
+        quiz.hand_in(EXAMPLES[0], "en", quiz.new_round(), None, *answers)
+
+
+@pytest.mark.parametrize(
+    "nonsense", [None, "x", {}, *({"right": right, "rounds": 1} for right in (4, -1, True, 1.0, "1", None))]
+)
+def test_a_score_from_a_browser_may_be_nonsense(nonsense: Any) -> None:
+    assert quiz.counted(nonsense) == quiz.NO_SCORE
+
+
+def test_fewer_than_three_networks_are_said(cat: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quiz, "default_networks", lambda: ["fcn8s", "unet"])
+    (block,) = quiz.answer(photo=cat, point=POINT, round=quiz.new_round())
+    assert block["text"] == quiz.FEW
+
+
+def test_masks_without_a_difference_make_no_quiz() -> None:
+    grey = Image.new("RGB", (64, 64), (128, 128, 128))
+    (block,) = quiz.answer(photo=grey, point=POINT, round=quiz.new_round())
+    assert block["kind"] == "text"
+    assert "exactly the same" in block["text"]["en"]
+
+
+def test_a_reason_holds_only_where_the_count_says_so() -> None:
+    plain, dotted = Image.new("L", (60, 60)), Image.new("L", (60, 60))
+    plain.paste(8, (10, 10, 50, 50))
+    for x in range(5, 60, 10):
+        dotted.paste(8, (x, 5, x + 4, 9))
+    shapes = [shape_of(np.asarray(picture)) for picture in (plain, dotted, plain)]
+    assert "fits two best" in quiz.about_reason("pieces", ["one", "two", "three"], shapes)["en"]
+    assert "no single network" in quiz.about_reason("holes", ["one", "two", "three"], shapes)["en"]
+    assert "no single network" in quiz.about_reason("smooth", ["one", "two", "three"], shapes)["en"]
+    assert quiz.about_reason("guess", [], []) != both("", "")
