@@ -119,7 +119,7 @@ def _open(source: io.BytesIO | io.BufferedReader, formats: Sequence[str]) -> Ima
             limit=f"{MAX_BYTES / 1e6:.0f}",
         )
     try:
-        image = Image.open(source, formats=formats)
+        image = Image.open(source, formats=list(formats))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow's own, wider limit
         raise _too_many_pixels(f"more than {MAX_PIXELS / 1e6:.0f}") from error
     except _DECODER_ERRORS as error:

@@ -188,7 +188,8 @@ def class_shares(network: DeepLabV3, branches: Sequence[Branch], class_id: int) 
     to the score. It does not tell what happens without a branch, because then the ReLU lets other numbers through:
     `logits_of` tells that.
     """
-    conv, norm, relu = (module for module in network.aspp.project[0])  # type: ignore[union-attr]
+    conv, norm, relu = network.aspp.project[0].children()
+    assert isinstance(conv, nn.Conv2d)
     bias = torch.zeros(1, conv.out_channels, 1, 1) if conv.bias is None else conv.bias.view(1, -1, 1, 1)
     constant = norm(bias)  # in eval mode BatchNorm is an affine map per channel; folded, it is none at all
     scale = norm(torch.ones_like(bias)) - norm(torch.zeros_like(bias))  # (1, C, 1, 1)
