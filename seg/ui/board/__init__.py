@@ -119,7 +119,7 @@ def box(x0: float, y0: float, x1: float, y1: float, *, colour: str = "white", da
     return {"kind": "box", "x0": x0, "y0": y0, "x1": x1, "y1": y1, "colour": colour, "dashed": dashed}
 
 
-def table(head: Sequence[Text], rows: Sequence[Sequence[Any]], *, title: Text = "") -> Block:
+def table(head: Sequence[Any], rows: Sequence[Sequence[Any]], *, title: Text = "") -> Block:
     """A table; the first column names the row. Cells are `Text`, numbers, or what `cell` makes."""
     return {"kind": "table", "title": title, "head": list(head), "rows": [list(row) for row in rows]}
 
