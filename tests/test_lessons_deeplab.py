@@ -11,7 +11,7 @@ import torch
 from seg import list_checkpoints, load_predictor, read_image
 from seg.checkpoint import count_macs, load_checkpoint
 from seg.ui import lab
-from seg.ui.lessons import aspp, atrous
+from seg.ui.lessons import aspp, atrous, family
 from seg.ui.photo import EXAMPLES
 
 needs_deeplabv3 = pytest.mark.skipif("deeplabv3" not in list_checkpoints(), reason="its weights are not here")
@@ -89,3 +89,42 @@ def test_muting_one_branch_changes_what_its_row_says() -> None:
         assert table_of(muted) == table_of(everything)  # it is about each branch alone
     assert table_of(blocks(aspp.LESSON, [[0, 1, 2, 3, 4]], (0.02, 0.02))) != table_of(everything)
     assert "of the pixels" in findings(blocks(aspp.LESSON, [[]]))[0]  # nobody is heard: still an answer
+
+
+def pictures_of(found: list[dict[str, Any]], title: str) -> list[str]:
+    return next(
+        [item["src"] for item in block["items"]]
+        for block in found
+        if block["kind"] == "pictures" and title in block["title"]["en"]
+    )
+
+
+@needs_deeplabv3
+def test_the_crf_changes_nothing_at_0_and_more_later_and_only_what_its_numbers_say() -> None:
+    crf = "fully connected CRF"
+    none, two, ten = (blocks(family.LESSON, ["deeplabv3", n]) for n in (0, 2, 10))
+    before, after, _ = pictures_of(none, crf)
+    assert before == after
+    assert findings(none) == ["No iteration: nothing changes. Move the slider."]
+    assert pictures_of(two, crf)[0] == pictures_of(ten, crf)[0] == before
+    assert len({before, pictures_of(two, crf)[1], pictures_of(ten, crf)[1]}) == 3
+    values = next(block for block in ten if block["kind"] == "chart")["lines"][0]["values"]
+    assert len(values) == 11
+    assert values[0] == 0
+    assert f"gives {values[-1]:.1f} % of the pixels another label" in findings(ten)[0]
+    shares = [row[1:] for row in [b["rows"] for b in ten if b["kind"] == "table"][-1]]
+    for column in zip(*shares, strict=True):
+        assert sum(float(share.strip("< %")) for share in column) == pytest.approx(100, abs=0.5)
+
+
+@needs_deeplabv3
+@pytest.mark.skipif(len(list_checkpoints()) < 2, reason="there is one network")
+def test_another_network_gets_its_own_crf_and_missing_versions_are_named() -> None:
+    other = next(name for name in list_checkpoints() if name != "deeplabv3")
+    first, second = blocks(family.LESSON, ["deeplabv3", 1]), blocks(family.LESSON, [other, 1])
+    assert pictures_of(first, "CRF, on the photo") != pictures_of(second, "CRF, on the photo")
+    assert pictures_of(first, "versions") == pictures_of(second, "versions")
+    said = [block["text"]["en"] for block in first if block["kind"] == "text"]
+    missing = "".join(sentence for sentence in said if sentence.startswith("Not installed here"))
+    for name, title in family.FAMILY.items():
+        assert (title in missing) == (name not in list_checkpoints())
