@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from seg import list_checkpoints, load_predictor, read_image
 from seg.checkpoint import count_macs, load_checkpoint
+from seg.transforms import Geometry
 from seg.ui import lab
 from seg.ui.lessons import aspp, atrous, family
+from seg.ui.lessons._lesson import at_most
 from seg.ui.photo import EXAMPLES
 
 needs_deeplabv3 = pytest.mark.skipif("deeplabv3" not in list_checkpoints(), reason="its weights are not here")
@@ -32,6 +35,16 @@ def findings(found: list[dict[str, Any]]) -> list[str]:
     return [block["text"]["en"] for block in found if block["kind"] == "text" and block["finding"]]
 
 
+def test_a_large_photo_is_answered_at_a_smaller_size_and_a_small_one_as_it_is() -> None:
+    geometry = Geometry((800, 1600), (256, 512))
+    small, smaller = at_most(Image.new("RGB", (1600, 800)), geometry, 720)
+    assert small.size == (720, 360)
+    assert smaller == Geometry((360, 720), (256, 512))
+    same, unchanged = at_most(Image.new("RGB", (40, 30)), Geometry((30, 40), (256, 512)), 720)
+    assert same.size == (40, 30)
+    assert unchanged == Geometry((30, 40), (256, 512))
+
+
 @needs_deeplabv3
 def test_taps_lie_rate_times_stride_network_pixels_apart() -> None:
     photo = read_image(EXAMPLES[0])
@@ -50,7 +63,14 @@ def test_each_control_of_atrous_and_the_point_change_the_answer() -> None:
     for values, point in (([5, 16], HERE), ([4, 8], HERE), ([4, 16], (0.5, 0.5))):
         assert blocks(atrous.LESSON, values, point)[0]["items"][0]["shapes"] != taps
     assert "Only the middle one lies on the photo" in findings(blocks(atrous.LESSON, [24, 32]))[0]
-    assert "no hole" in findings(blocks(atrous.LESSON, [1, 16]))[1]
+    notes = [item["note"]["en"] for item in blocks(atrous.LESSON, [2, 16])[2]["items"]]
+    assert notes == [
+        "13 × 13 positions; 71.0 % of them are holes: all rates are multiples of 2, so only one row and one column in "
+        "2 is seen",
+        "13 × 13 positions; no hole",
+        "25 × 25 positions; 73.0 % of them are holes: all rates are multiples of 2, so only one row and one column in "
+        "2 is seen",
+    ]  # 1 - 49 / 169 and 1 - 169 / 625
 
 
 @needs_deeplabv3

@@ -51,14 +51,14 @@ def _versions(photo: Image.Image, family: dict[str, Predictor], logits: dict[str
         items.append(picture(overlay(small, label_map, predictor.card.classes), FAMILY[name]))
         with_crf = metrics.get("with", {}).get("CRF", {})
         macs = f"{predictor.card.macs / 1e9:.1f} G"
-        rows.append([FAMILY[name], WHAT[name], _miou(metrics), _miou(with_crf), macs])
+        rows.append([FAMILY[name], _miou(metrics), _miou(with_crf), macs, WHAT[name]])
     if items:
         head: list[Words | str] = [
             both("Version", "版本"),
-            both("after the encoder", "编码器之后"),
             "mIoU",
             both("mIoU with CRF", "加 CRF 后的 mIoU"),
             both("multiply-adds", "乘加运算"),
+            both("after the encoder", "编码器之后"),
         ]
         blocks.append(pictures(*items, title=both("The versions, without a CRF", "各个版本，不加 CRF")))
         blocks.append(table(head, rows))
