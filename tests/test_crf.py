@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.special import softmax
 
 from seg.explain import crf
-from seg.explain.crf import CrfSettings, dense_crf, dense_crf_steps
+from seg.explain.crf import CrfSettings, colour_steps, dense_crf, dense_crf_steps
 
 HEIGHT, WIDTH, CLASSES = 22, 31, 4
 
@@ -149,6 +150,37 @@ def test_steps_lead_from_the_network_to_the_result() -> None:
     np.testing.assert_allclose(
         dense_crf(photo, probabilities, CrfSettings(iterations=0, least=0.0)), probabilities, atol=1e-6
     )
+
+
+def test_no_iteration_changes_no_label() -> None:
+    photo, probabilities = noisy_photo(), smooth_probabilities()
+    expected = probabilities.argmax(axis=0)
+    np.testing.assert_array_equal(dense_crf(photo, probabilities, CrfSettings(iterations=0)).argmax(axis=0), expected)
+    first, *_, last = dense_crf_steps(photo, probabilities, CrfSettings(iterations=4))
+    np.testing.assert_array_equal(first.argmax(axis=0), expected)
+    assert (last.argmax(axis=0) != expected).any()
+
+
+def test_colour_steps_are_means_over_pairs_of_neighbours() -> None:
+    photo = noisy_photo()
+    label_map = smooth_probabilities().argmax(axis=0).astype(np.uint8)
+    every, across = [], []
+    for y in range(HEIGHT):
+        for x in range(WIDTH):
+            for v, u in ((y + 1, x), (y, x + 1)):
+                if v < HEIGHT and u < WIDTH:
+                    step = math.dist(photo[y, x].tolist(), photo[v, u].tolist())
+                    every.append(step)
+                    across += [step] if label_map[y, x] != label_map[v, u] else []
+    assert across
+    assert colour_steps(photo, label_map) == pytest.approx((np.mean(across), np.mean(every)), rel=1e-5)
+
+
+def test_where_nothing_meets_there_is_no_colour_step() -> None:
+    found = colour_steps(noisy_photo(), np.zeros((HEIGHT, WIDTH), np.uint8))
+    assert math.isnan(found[0])
+    assert found[1] > 0
+    assert all(map(math.isnan, colour_steps(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.uint8))))
 
 
 def test_a_class_that_plays_no_part_is_left_out() -> None:

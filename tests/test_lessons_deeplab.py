@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from seg import list_checkpoints, load_predictor, read_image
 from seg.checkpoint import count_macs, load_checkpoint
+from seg.transforms import Geometry
 from seg.ui import lab
-from seg.ui.lessons import aspp, atrous
+from seg.ui.lessons import aspp, atrous, family
+from seg.ui.lessons._lesson import at_most
 from seg.ui.photo import EXAMPLES
 
 needs_deeplabv3 = pytest.mark.skipif("deeplabv3" not in list_checkpoints(), reason="its weights are not here")
@@ -32,6 +35,16 @@ def findings(found: list[dict[str, Any]]) -> list[str]:
     return [block["text"]["en"] for block in found if block["kind"] == "text" and block["finding"]]
 
 
+def test_a_large_photo_is_answered_at_a_smaller_size_and_a_small_one_as_it_is() -> None:
+    geometry = Geometry((800, 1600), (256, 512))
+    small, smaller = at_most(Image.new("RGB", (1600, 800)), geometry, 720)
+    assert small.size == (720, 360)
+    assert smaller == Geometry((360, 720), (256, 512))
+    same, unchanged = at_most(Image.new("RGB", (40, 30)), Geometry((30, 40), (256, 512)), 720)
+    assert same.size == (40, 30)
+    assert unchanged == Geometry((30, 40), (256, 512))
+
+
 @needs_deeplabv3
 def test_taps_lie_rate_times_stride_network_pixels_apart() -> None:
     photo = read_image(EXAMPLES[0])
@@ -50,7 +63,14 @@ def test_each_control_of_atrous_and_the_point_change_the_answer() -> None:
     for values, point in (([5, 16], HERE), ([4, 8], HERE), ([4, 16], (0.5, 0.5))):
         assert blocks(atrous.LESSON, values, point)[0]["items"][0]["shapes"] != taps
     assert "Only the middle one lies on the photo" in findings(blocks(atrous.LESSON, [24, 32]))[0]
-    assert "no hole" in findings(blocks(atrous.LESSON, [1, 16]))[1]
+    notes = [item["note"]["en"] for item in blocks(atrous.LESSON, [2, 16])[2]["items"]]
+    assert notes == [
+        "13 × 13 positions; 71.0 % of them are holes: all rates are multiples of 2, so only one row and one column in "
+        "2 is seen",
+        "13 × 13 positions; no hole",
+        "25 × 25 positions; 73.0 % of them are holes: all rates are multiples of 2, so only one row and one column in "
+        "2 is seen",
+    ]  # 1 - 49 / 169 and 1 - 169 / 625
 
 
 @needs_deeplabv3
@@ -89,3 +109,42 @@ def test_muting_one_branch_changes_what_its_row_says() -> None:
         assert table_of(muted) == table_of(everything)  # it is about each branch alone
     assert table_of(blocks(aspp.LESSON, [[0, 1, 2, 3, 4]], (0.02, 0.02))) != table_of(everything)
     assert "of the pixels" in findings(blocks(aspp.LESSON, [[]]))[0]  # nobody is heard: still an answer
+
+
+def pictures_of(found: list[dict[str, Any]], title: str) -> list[str]:
+    return next(
+        [item["src"] for item in block["items"]]
+        for block in found
+        if block["kind"] == "pictures" and title in block["title"]["en"]
+    )
+
+
+@needs_deeplabv3
+def test_the_crf_changes_nothing_at_0_and_more_later_and_only_what_its_numbers_say() -> None:
+    crf = "fully connected CRF"
+    none, two, ten = (blocks(family.LESSON, ["deeplabv3", n]) for n in (0, 2, 10))
+    before, after, _ = pictures_of(none, crf)
+    assert before == after
+    assert findings(none) == ["No iteration: nothing changes. Move the slider."]
+    assert pictures_of(two, crf)[0] == pictures_of(ten, crf)[0] == before
+    assert len({before, pictures_of(two, crf)[1], pictures_of(ten, crf)[1]}) == 3
+    values = next(block for block in ten if block["kind"] == "chart")["lines"][0]["values"]
+    assert len(values) == 11
+    assert values[0] == 0
+    assert f"gives {values[-1]:.1f} % of the pixels another label" in findings(ten)[0]
+    shares = [row[1:] for row in [b["rows"] for b in ten if b["kind"] == "table"][-1]]
+    for column in zip(*shares, strict=True):
+        assert sum(float(share.strip("< %")) for share in column) == pytest.approx(100, abs=0.5)
+
+
+@needs_deeplabv3
+@pytest.mark.skipif(len(list_checkpoints()) < 2, reason="there is one network")
+def test_another_network_gets_its_own_crf_and_missing_versions_are_named() -> None:
+    other = next(name for name in list_checkpoints() if name != "deeplabv3")
+    first, second = blocks(family.LESSON, ["deeplabv3", 1]), blocks(family.LESSON, [other, 1])
+    assert pictures_of(first, "CRF, on the photo") != pictures_of(second, "CRF, on the photo")
+    assert pictures_of(first, "versions") == pictures_of(second, "versions")
+    said = [block["text"]["en"] for block in first if block["kind"] == "text"]
+    missing = "".join(sentence for sentence in said if sentence.startswith("Not installed here"))
+    for name, title in family.FAMILY.items():
+        assert (title in missing) == (name not in list_checkpoints())

@@ -90,6 +90,31 @@ def dense_crf_steps(
     return (_whole(q, kept, probabilities.shape) for q in steps)
 
 
+def colour_steps(photo: np.ndarray, label_map: np.ndarray) -> tuple[float, float]:
+    """How much the photo's colour steps between neighbours whose labels differ, and between any two neighbours.
+
+    Neighbours share a side; a step is the distance of their colours in RGB, 0 to 441. Where outlines lie on edges of
+    the photo, the first number is larger than the second.
+
+    Args:
+        photo: (H, W, 3) uint8 RGB.
+        label_map: (H, W).
+
+    Returns:
+        Two means; nan where there is nothing to average over.
+    """
+    colours = photo.astype(np.float32)
+    steps, unlike = [], []
+    for axis in (0, 1):
+        steps.append(np.sqrt(np.square(np.diff(colours, axis=axis)).sum(axis=2)).ravel())
+        unlike.append((np.diff(label_map.astype(np.int16), axis=axis) != 0).ravel())
+    every, across = np.concatenate(steps), np.concatenate(unlike)
+    return (
+        float(every[across].mean()) if across.any() else math.nan,
+        float(every.mean()) if every.size else math.nan,
+    )
+
+
 def _mean_field(
     photo: np.ndarray, probabilities: np.ndarray, settings: CrfSettings
 ) -> tuple[np.ndarray, Iterator[torch.Tensor]]:

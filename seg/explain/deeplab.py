@@ -188,14 +188,13 @@ def class_shares(network: DeepLabV3, branches: Sequence[Branch], class_id: int) 
     to the score. It does not tell what happens without a branch, because then the ReLU lets other numbers through:
     `logits_of` tells that.
     """
-    conv, norm, relu = network.aspp.project[0].children()
-    assert isinstance(conv, nn.Conv2d)
+    conv, norm = projection(network.aspp), network.aspp.project.get_submodule("0.1")
     bias = torch.zeros(1, conv.out_channels, 1, 1) if conv.bias is None else conv.bias.view(1, -1, 1, 1)
     constant = norm(bias)  # in eval mode BatchNorm is an affine map per channel; folded, it is none at all
     scale = norm(torch.ones_like(bias)) - norm(torch.zeros_like(bias))  # (1, C, 1, 1)
     parts = torch.stack([scale * branch.summand for branch in branches])[:, 0]  # (B, C, h, w)
     before = parts.sum(dim=0) + constant[0]  # (C, h, w)
-    gate = (relu(before) > 0).to(before.dtype)
+    gate = (before > 0).to(before.dtype)  # the ReLU
     weight = network.classifier.weight[class_id, :, 0, 0]  # (C,)
     shares = torch.einsum("c,bchw->bhw", weight, parts * gate)
     rest = torch.einsum("c,chw->hw", weight, constant[0] * gate)

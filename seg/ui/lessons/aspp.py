@@ -70,6 +70,11 @@ def answer(*, photo: Image.Image, point: tuple[float, float], heard: list[int]) 
             picture(
                 overlay(small, intact, classes),
                 both("All branches: click on the picture", "所有分支：点一下图"),
+                note=both(
+                    "Boxes: how far each rate reaches, in the colours of the table. A side that is not seen lies "
+                    "outside the photo.",
+                    "方框：每个扩张率伸到的地方，颜色与表格一致。看不到的边在照片之外。",
+                ),
                 pick=True,
                 shapes=shapes,
             ),
@@ -100,7 +105,8 @@ def _table(
     """One row per branch; then the biases and the sum, which nobody can mute."""
     rows: list[list[Any]] = []
     for number, branch in enumerate(branches):
-        name = cell(name_of(branch.kind, branch.rate), swatch=ImageColor.getrgb(COLOURS[number % len(COLOURS)]))
+        colour = ImageColor.getrgb(COLOURS[number % len(COLOURS)]) if branch.kind == "atrous" else None
+        name = cell(name_of(branch.kind, branch.rate), swatch=colour)
         moved = cell(share_text(relabelled[number]), bar=relabelled[number])
         rows.append([name, f"{at_point[number]:+.2f}", f"{falls[number]:+.2f}", moved])
     rows.append([both("constant (biases)", "常数（偏置）"), f"{at_point[-1]:+.2f}", "", ""])
@@ -152,7 +158,7 @@ def _maps(branches: tuple[Branch, ...], shares: ClassShares, names: tuple[str, s
         picture(
             signed_picture(share.numpy(), most=most),
             name_of(branch.kind, branch.rate),
-            note=f"{float(share.min()):+.1f} … {float(share.max()):+.1f}",
+            note=f"{_signed(share.min())} … {_signed(share.max())}",
             pixelated=True,
         )
         for branch, share in zip(branches, shares.branches, strict=True)
@@ -165,6 +171,10 @@ def _maps(branches: tuple[Branch, ...], shares: ClassShares, names: tuple[str, s
         "它的图仍有变化，因为 ReLU 在各处放行的数不同。",
     )
     return [pictures(*items, title=title, columns=5), text(explained)]
+
+
+def _signed(value: torch.Tensor) -> str:
+    return f"{round(float(value), 1) + 0.0:+.1f}"  # 0 is no negative number
 
 
 def name_of(kind: str, rate: int) -> Words:

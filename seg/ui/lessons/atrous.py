@@ -78,25 +78,21 @@ def stacks(rate: int) -> list[tuple[int, int, int]]:
 
 
 def _gridding(rate: int) -> list[Block]:
-    items, said_en, said_zh = [], [], []
+    items = []
     for rates in stacks(rate):
         ways = coverage(rates)
         holes = float((ways == 0).mean())
         listed, factor = ", ".join(map(str, rates)), math.gcd(*rates)
-        note = both(
-            f"{len(ways)} × {len(ways)} positions; {share_text(holes)} of them are never looked at",
-            f"{len(ways)} × {len(ways)} 个位置，其中 {share_text(holes)} 从来没有被看到",
-        )
-        shown = signed_picture(np.log1p(ways.astype(np.float64)))
-        items.append(picture(shown, both(f"Rates {listed}", f"扩张率 {listed}"), note=note, pixelated=True))
+        en = f"{len(ways)} × {len(ways)} positions; "
+        zh = f"{len(ways)} × {len(ways)} 个位置，"
+        en += f"{share_text(holes)} of them are holes" if holes else "no hole"
+        zh += f"其中 {share_text(holes)} 是空洞" if holes else "没有空洞"
         if factor > 1:
-            said_en.append(
-                f"Rates {listed}: all are multiples of {factor}, so only one row and one column in {factor} is seen."
-            )
-            said_zh.append(f"扩张率 {listed}：都是 {factor} 的倍数，所以每 {factor} 行、每 {factor} 列只看到一行一列。")
-        elif not holes:
-            said_en.append(f"Rates {listed}: no hole.")
-            said_zh.append(f"扩张率 {listed}：没有空洞。")
+            en += f": all rates are multiples of {factor}, so only one row and one column in {factor} is seen"
+            zh += f"：扩张率都是 {factor} 的倍数，所以每 {factor} 行、每 {factor} 列只看到一行一列"
+        shown = signed_picture(np.log1p(ways.astype(np.float64)))
+        title = both(f"Rates {listed}", f"扩张率 {listed}")
+        items.append(picture(shown, title, note=both(en, zh), pixelated=True))
     return [
         pictures(
             *items,
@@ -114,7 +110,6 @@ def _gridding(rate: int) -> list[Block]:
                 "（下一课 ASPP 的分支是并排的，不是一个接一个。）",
             )
         ),
-        text(both(" ".join(said_en), "".join(said_zh)), finding=True),
     ]
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from PIL import Image
 
-from seg import list_checkpoints, load_predictor
-from seg.explain.crf import CrfSettings, dense_crf_steps
+from seg import Predictor, list_checkpoints, load_predictor
+from seg.classes import ClassSet
+from seg.explain.crf import CrfSettings, colour_steps, dense_crf_steps
 from seg.render import changed_picture, overlay, share_text
-from seg.ui.board import Block, Words, both, chart, picture, pictures, table, text
-from seg.ui.lessons._lesson import Lesson, choice, slider
+from seg.ui.board import Block, Words, both, cell, chart, picture, pictures, table, text
+from seg.ui.lessons._lesson import Lesson, at_most, choice, slider
 from seg.ui.networks import comparable, load_title
 
 FAMILY = {"deeplabv1": "DeepLab v1", "deeplabv2": "DeepLab v2", "deeplabv3": "DeepLabV3"}
 WHAT: dict[str, Words] = {
     "deeplabv1": both("one atrous 3 × 3 (LargeFOV), then a CRF", "一个空洞 3 × 3（LargeFOV），再加 CRF"),
-    "deeplabv2": both("four atrous branches, scores summed, then a CRF", "四个空洞分支，得分相加，再加 CRF"),
+    "deeplabv2": both("several atrous branches, scores summed, then a CRF", "几个空洞分支，得分相加，再加 CRF"),
     "deeplabv3": both(
         "1 × 1, three atrous 3 × 3 and image pooling, joined; no CRF",
         "1 × 1、三个空洞 3 × 3 和全局池化，拼接；没有 CRF",
@@ -27,84 +31,133 @@ CRF_SIDE = 288  # long side of the photo that the CRF of this lesson sees: ten i
 
 @torch.inference_mode()
 def answer(*, photo: Image.Image, point: tuple[float, float], network: str, iterations: int) -> list[Block]:
-    """The three versions side by side, and mean field at work on one network's answer."""
-    return [*_versions(photo), *_crf(photo, network, iterations)]
+    """The versions side by side, and mean field at work on one network's answer."""
+    family = [name for name in FAMILY if name in list_checkpoints()]
+    predictors = {name: load_predictor(name) for name in dict.fromkeys([*family, network])}
+    logits = {name: p.logits(p.card.preprocess.apply(photo)[0]) for name, p in predictors.items()}
+    return [
+        *_versions(photo, {name: predictors[name] for name in family}, logits),
+        *_crf(photo, predictors[network], logits[network], iterations),
+    ]
 
 
-def _versions(photo: Image.Image) -> list[Block]:
-    known = [name for name in FAMILY if name in list_checkpoints()]
-    missing = [FAMILY[name] for name in FAMILY if name not in known]
+def _versions(photo: Image.Image, family: dict[str, Predictor], logits: dict[str, torch.Tensor]) -> list[Block]:
     blocks: list[Block] = []
-    if known:
-        items, rows = [], []
-        for name in known:
-            predictor = load_predictor(name)
-            result = predictor.predict(photo)
-            items.append(picture(overlay(photo, result.label_map, predictor.card.classes), FAMILY[name]))
-            miou = predictor.card.metrics.get("miou")
-            crf = predictor.card.metrics.get("with", {}).get("CRF", {}).get("miou")
-            rows.append(
-                [
-                    FAMILY[name],
-                    WHAT[name],
-                    "–" if miou is None else f"{miou:.3f}",
-                    "–" if crf is None else f"{crf:.3f}",
-                    f"{predictor.card.macs / 1e9:.1f} G",
-                ]
-            )
+    items, rows = [], []
+    for name, predictor in family.items():
+        preprocess, metrics = predictor.card.preprocess, predictor.card.metrics
+        small, geometry = at_most(photo, preprocess.apply(photo)[1])
+        label_map = preprocess.restore_labels(logits[name], geometry)[0]
+        items.append(picture(overlay(small, label_map, predictor.card.classes), FAMILY[name]))
+        with_crf = metrics.get("with", {}).get("CRF", {})
+        macs = f"{predictor.card.macs / 1e9:.1f} G"
+        rows.append([FAMILY[name], _miou(metrics), _miou(with_crf), macs, WHAT[name]])
+    if items:
         head: list[Words | str] = [
             both("Version", "版本"),
-            both("after the encoder", "编码器之后"),
             "mIoU",
             both("mIoU with CRF", "加 CRF 后的 mIoU"),
             both("multiply-adds", "乘加运算"),
+            both("after the encoder", "编码器之后"),
         ]
-        blocks += [pictures(*items, title=both("The three versions, without a CRF", "三个版本，不加 CRF"))]
-        blocks += [table(head, rows)]
+        blocks.append(pictures(*items, title=both("The versions, without a CRF", "各个版本，不加 CRF")))
+        blocks.append(table(head, rows))
+        blocks.append(text(NOT_MEASURED))
+    missing = [title for name, title in FAMILY.items() if name not in family]
     if missing:
         en, zh = " and ".join(missing), "、".join(missing)
         blocks.append(text(both(f"Not installed here, so not shown: {en}.", f"这里没有安装 {zh}，所以不显示。")))
     return blocks
 
 
-def _crf(photo: Image.Image, name: str, iterations: int) -> list[Block]:
-    predictor = load_predictor(name)
-    classes, title = predictor.card.classes, predictor.card.title
-    small = photo.copy()
-    small.thumbnail((CRF_SIDE, CRF_SIDE), Image.Resampling.LANCZOS)
-    x, geometry = predictor.card.preprocess.apply(photo)
-    size = (small.height, small.width)
-    same_size = type(geometry)(photo_size=size, network_size=geometry.network_size)
-    probabilities = predictor.card.preprocess.restore(predictor.logits(x), same_size).softmax(dim=0).numpy()
-    settings = CrfSettings(iterations=iterations)
-    maps = [q.argmax(axis=0).astype(np.uint8) for q in dense_crf_steps(np.asarray(small), probabilities, settings)]
+def _miou(metrics: dict) -> str:
+    return f"{metrics['miou']:.3f}" if "miou" in metrics else "–"
+
+
+NOT_MEASURED = both(
+    "mIoU is from the networks' cards (tab “Scores”), not from this photo. – means: not measured.",
+    "mIoU 来自各网络的卡片（见“成绩”页），不是这张照片的。– 表示没有测量。",
+)
+
+
+def _crf(photo: Image.Image, predictor: Predictor, logits: torch.Tensor, iterations: int) -> list[Block]:
+    card = predictor.card
+    small, geometry = at_most(photo, card.preprocess.apply(photo)[1], CRF_SIDE)
+    probabilities = card.preprocess.restore(logits, geometry).softmax(dim=0).numpy()
+    steps = dense_crf_steps(np.asarray(small), probabilities, CrfSettings(iterations=iterations))
+    maps = [q.argmax(axis=0).astype(np.uint8) for q in steps]
     before, after = maps[0], maps[-1]
-    moved = [float((ids != before).mean()) for ids in maps]
-    finding = both(
-        f"After {iterations} iterations {share_text(moved[-1])} of the pixels have another label than {title} gave "
-        f"them.",
-        f"{iterations} 次迭代后，{share_text(moved[-1])} 的像素与 {title} 给的标签不同。",
-    )
     blocks = [
         pictures(
-            picture(overlay(small, before, classes), title),
-            picture(overlay(small, after, classes), both("after the CRF", "CRF 之后")),
+            picture(overlay(small, before, card.classes), card.title),
+            picture(
+                overlay(small, after, card.classes),
+                both(f"after {iterations} iterations of the CRF", f"CRF 迭代 {iterations} 次之后"),
+            ),
             picture(changed_picture(small, before != after), both("What changed (red)", "改变之处（红色）")),
-            title=both("The fully connected CRF", "全连接 CRF"),
+            title=both(
+                f"The fully connected CRF, on the photo at {small.width} × {small.height} pixels",
+                f"全连接 CRF，照片为 {small.width} × {small.height} 像素",
+            ),
         ),
-        text(finding, finding=True),
+        *_findings(np.asarray(small), before, after, card.title, iterations),
     ]
     if iterations:
-        blocks.append(
-            chart(
-                range(len(moved)),
-                [(title, [100 * share for share in moved])],
-                title=both("Pixels with another label", "换了标签的像素"),
-                x_label=both("iterations", "迭代次数"),
-                y_label=both("percent of the photo", "占照片的百分比"),
-            )
-        )
+        blocks += [_shares(before, after, card.classes), _moved(maps, card.title)]
     return blocks
+
+
+def _findings(photo: np.ndarray, before: np.ndarray, after: np.ndarray, title: str, iterations: int) -> list[Block]:
+    if not iterations:
+        words = both("No iteration: nothing changes. Move the slider.", "迭代 0 次：什么也没变。请移动滑块。")
+        return [text(words, finding=True)]
+    moved = share_text(float((before != after).mean()))
+    en = f"The CRF gives {moved} of the pixels another label than {title}. "
+    zh = f"CRF 让 {moved} 的像素得到与 {title} 不同的标签。"
+    (first, every), (then, _) = colour_steps(photo, before), colour_steps(photo, after)
+    if not math.isnan(first) and not math.isnan(then):
+        en += (
+            f"Where two labels meet, the photo's colour steps by {first:.0f} on average before and {then:.0f} after; "
+            f"between any two neighbours by {every:.0f}."
+        )
+        zh += (
+            f"在两种标签相接处，照片颜色的平均跳变之前是 {first:.0f}，之后是 {then:.0f}；"
+            f"任意两个相邻像素之间是 {every:.0f}。"
+        )
+    return [text(both(en, zh), finding=True), text(COLOUR_STEP)]
+
+
+COLOUR_STEP = both(
+    "A colour step is the distance of two colours in red, green and blue, each 0 to 255. Outlines that lie on edges of "
+    "the photo have a large one. It does not tell whether a label is right.",
+    "颜色跳变是两种颜色在红、绿、蓝（各 0 到 255）中的距离。落在照片边缘上的轮廓，跳变就大。它并不能说明标签对不对。",
+)
+
+
+def _shares(before: np.ndarray, after: np.ndarray, classes: ClassSet) -> Block:
+    """Share of the photo per class, before and after."""
+    first, then = (np.bincount(ids.ravel(), minlength=len(classes)) / ids.size for ids in (before, after))
+    rows = [
+        [
+            cell(both(classes.names[i], classes.names_zh[i]), swatch=classes.colours[i]),
+            share_text(float(first[i])),
+            share_text(float(then[i])),
+        ]
+        for i in np.argsort(-np.maximum(first, then))
+        if first[i] or then[i]
+    ]
+    head = [both("Share of the photo", "占照片的比例"), both("before", "之前"), both("after", "之后")]
+    return table(head, rows)
+
+
+def _moved(maps: Sequence[np.ndarray], title: str) -> Block:
+    return chart(
+        range(len(maps)),
+        [(title, [100 * float((ids != maps[0]).mean()) for ids in maps])],
+        title=both("Pixels with another label", "换了标签的像素"),
+        x_label=both("iterations", "迭代次数"),
+        y_label=both("percent of the photo", "占照片的百分比"),
+    )
 
 
 def _networks() -> list[tuple[Words | str, str]]:
@@ -130,10 +183,12 @@ LESSON = Lesson(
             "位置近、颜色像的像素希望标签相同。平均场算法让它们对话几轮。",
         ),
         both(
-            "v3 has no CRF. Its authors report better results without one: the better ASPP, with BatchNorm and image "
-            "pooling, is trained as one network from photo to scores.",
-            "v3 没有 CRF。作者报告说，不用它结果反而更好：改进的 ASPP 带有 BatchNorm 和全局池化，"
-            "从照片到得分是一个整体训练的网络。",
+            "v3 leaves the CRF out. Its authors report that without it v3 is clearly better than their earlier "
+            "versions. ASPP has changed: BatchNorm, a 1 × 1 branch and image pooling came in, and the branches are "
+            "joined and mixed instead of summed.",
+            "v3 不再使用 CRF。作者报告说，v3 不用它也明显好于之前的版本。"
+            "ASPP 变了：加入了 BatchNorm、1 × 1 分支和全局池化，"
+            "各分支拼接后再混合，而不是相加。",
         ),
     ],
     do=both(
@@ -141,9 +196,11 @@ LESSON = Lesson(
         "把迭代次数从 0 调到 10。然后让 CRF 修补另一个网络。",
     ),
     notice=both(
-        "Outlines move onto edges of the photo. But the CRF knows only colour and place: where a thing has the colour "
-        "of what stands behind it, it may eat into it.",
-        "轮廓会移到照片的边缘上。但 CRF 只懂颜色和位置：物体与背景颜色相近时，它可能把物体吃掉一块。",
+        "Do outlines move onto edges of the photo? The numbers under the pictures tell. But the CRF knows only the "
+        "network's scores, colour and place: where a thing has the colour of what stands behind it, it may eat into "
+        "it.",
+        "轮廓移到照片的边缘上了吗？看图片下面的数字。但 CRF 只知道网络的得分、颜色和位置："
+        "物体与背景颜色相近时，它可能把物体吃掉一块。",
     ),
     paper=both(
         "Chen et al.: v1 ICLR 2015, v2 2016, v3 2017. CRF: Krähenbühl and Koltun, NIPS 2011",
