@@ -22,7 +22,7 @@ def encode_mask(mask: np.ndarray) -> dict[str, Any]:
     return {"size": list(mask.shape), "counts": [0, *counts] if flat[0] else counts}
 
 
-def annotations_of(label_map: np.ndarray, *, image_id: int, first_id: int = 1) -> list[dict[str, Any]]:
+def coco_annotations(label_map: np.ndarray, *, image_id: int, first_id: int = 1) -> list[dict[str, Any]]:
     """One annotation per class that occurs, background and IGNORE_INDEX left out.
 
     A label map does not tell one cat from the next, so each annotation is a crowd (`iscrowd` 1), as COCO calls a

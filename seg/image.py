@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 import struct
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -105,7 +104,7 @@ def _source(photo: str | os.PathLike[str] | bytes) -> io.BytesIO | io.BufferedRe
     raise InvalidImageError("missing", f"got {type(photo).__name__} instead of a photo; choose a photo", path="")
 
 
-def _open(source: io.BytesIO | io.BufferedReader, formats: Sequence[str]) -> Image.Image:
+def _open(source: io.BytesIO | io.BufferedReader, formats: tuple[str, ...]) -> Image.Image:
     """The picture in an open file, of acceptable size, not decoded yet."""
     size = source.seek(0, os.SEEK_END)
     source.seek(0)

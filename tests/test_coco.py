@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from seg.classes import IGNORE_INDEX, VOC
-from seg.coco import annotations_of, categories, encode_mask
+from seg.coco import categories, coco_annotations, encode_mask
 
 
 def decoded(rle: dict) -> np.ndarray:
@@ -35,7 +35,7 @@ def test_runs_go_down_the_columns_and_begin_with_zeros() -> None:
 
 @given(hnp.arrays(np.uint8, (7, 5), elements=st.sampled_from([0, 3, 8, 20, IGNORE_INDEX])))
 def test_annotations_put_the_label_map_together_again(label_map: np.ndarray) -> None:
-    found = annotations_of(label_map, image_id=4, first_id=10)
+    found = coco_annotations(label_map, image_id=4, first_id=10)
     rebuilt = np.zeros_like(label_map)
     for number, annotation in enumerate(found):
         mask = decoded(annotation["segmentation"])

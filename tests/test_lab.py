@@ -81,7 +81,7 @@ def test_values_are_brought_back_to_what_a_control_offers() -> None:
 
 @pytest.mark.parametrize("point", [None, "xy", (1,), (2, 0.1), (float("nan"), 0), ("a", "b"), {"x": 1}, (-0.1, 0.2)])
 def test_a_point_from_a_browser_may_be_nonsense(point: Any) -> None:
-    assert lab._point(point) == lab.CENTRE
+    assert lab.point_of(point) == lab.CENTRE
 
 
 def test_a_picture_keeps_its_coordinates_when_it_is_reduced() -> None:

@@ -47,6 +47,7 @@ class LabTab:
         desks: one per lesson, in the order of `LESSONS`.
         point: the state with the pixel that somebody pointed at, shares of width and height.
         asked: the state with what each lesson was last asked, so that nothing is computed twice.
+        above: what stands above the lessons.
     """
 
     tab: gr.Tab
@@ -54,11 +55,13 @@ class LabTab:
     desks: list[Desk]
     point: gr.State
     asked: gr.State
+    above: Any
 
 
-def build(language: str) -> LabTab:
-    """Lay out the tab inside the surrounding gr.Tabs."""
+def build(language: str, above: Callable[[str], Any] = lambda _: None) -> LabTab:
+    """Lay out the tab inside the surrounding gr.Tabs; `above` lays out what stands above the lessons."""
     with gr.Tab(say(language, "lab_tab"), id="lab") as tab:
+        tools = above(language)
         chooser = gr.Radio(
             _titles(language),
             value=LESSONS[0].key,
@@ -69,7 +72,7 @@ def build(language: str) -> LabTab:
             elem_classes="seglab-lessons",
         )
         desks = [_desk(lesson, language) for lesson in LESSONS]
-    return LabTab(tab, chooser, desks, gr.State(CENTRE), gr.State({}))
+    return LabTab(tab, chooser, desks, gr.State(CENTRE), gr.State({}), tools)
 
 
 def _desk(lesson: Lesson, language: str) -> Desk:
@@ -84,12 +87,17 @@ def _desk(lesson: Lesson, language: str) -> Desk:
     return Desk(lesson, column, words, controls, parts, board)
 
 
-def wire(lab: LabTab, photo: Any, switch: Any, active: Any, heavy: dict[str, Any], light: dict[str, Any]) -> None:
+def wire(
+    lab: LabTab, photo: Any, switch: Any, active: Any, heavy: dict[str, Any], light: dict[str, Any]
+) -> Callable[[Any], None]:
     """What triggers what, inside the surrounding gr.Blocks.
 
     Args:
         photo, switch, active: the page's photo, language switch and state with the tab that somebody looks at.
         heavy, light: settings of events that ask the networks, and of those that do not.
+
+    Returns:
+        What shows the chosen lesson and asks it after an event that chose it out of sight.
     """
     chosen = lab.chooser.change(_show_only, lab.chooser, [desk.column for desk in lab.desks], **light)
     opened = lab.tab.select(lambda: "lab", None, active, **light)
@@ -111,6 +119,12 @@ def wire(lab: LabTab, photo: Any, switch: Any, active: Any, heavy: dict[str, Any
             names = [control.name for control in desk.lesson.controls]
             by_name = dict(zip(names, desk.controls, strict=True))
             desk.lesson.extra.wire(desk.parts, Surroundings(photo, switch, by_name, desk.board, heavy, light))
+
+    def follow(event: Any) -> None:
+        shown = event.then(_show_only, lab.chooser, [desk.column for desk in lab.desks], **light)
+        shown.then(**ask_shown)
+
+    return follow
 
 
 def spoken(lab: LabTab) -> list[Any]:
@@ -140,7 +154,7 @@ def ask(lesson: Lesson, photo: Any, language: str, point: Any, values: list[Any]
     if photo is None and lesson.needs_photo:
         return None
     image = None if photo is None else open_photo(photo, language)
-    return board_value(lesson.answer(photo=image, point=_point(point), **lesson.checked(values), **more))
+    return board_value(lesson.answer(photo=image, point=point_of(point), **lesson.checked(values), **more))
 
 
 def board_value(blocks: list[Block]) -> dict[str, Any]:
@@ -176,10 +190,10 @@ def _show_only(key: str) -> list[Any]:
 
 
 def _picked(event: gr.EventData) -> tuple[float, float]:
-    return _point((getattr(event, "x", None), getattr(event, "y", None)))
+    return point_of((getattr(event, "x", None), getattr(event, "y", None)))
 
 
-def _point(point: Any) -> tuple[float, float]:
+def point_of(point: Any) -> tuple[float, float]:
     """A pair of shares, whatever the browser sent; the centre where it is none."""
     try:
         x, y = (float(value) for value in point)

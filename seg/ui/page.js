@@ -1,5 +1,8 @@
 // What Gradio leaves undone, run once when the page has loaded.
 () => {
+  const large = new URLSearchParams(location.search).get("large") === "1"; // the switch in the lab does it later
+  document.documentElement.classList.toggle("seglab-large", large);
+
   // Gradio labels its buttons in English or in the browser's language, and examples, pictures without words, not at
   // all. Here they follow the switch: a label is looked up under Gradio's words and under each of ours.
   const known = new Map();

@@ -15,7 +15,7 @@ from seg import list_checkpoints
 from seg.card import load_card
 from seg.checkpoint import card_path, check_checkpoint, complete_checkpoints
 from seg.image import MAX_BYTES
-from seg.ui import api, compare, lab, scores, segment
+from seg.ui import api, classroom, compare, lab, scores, segment
 from seg.ui.photo import EXAMPLES, NOTICED_IN_BROWSER, PhotoInput, refuse
 from seg.ui.text import GRADIO, LANGUAGES, preferred_language, say
 
@@ -90,10 +90,10 @@ def build() -> gr.Blocks:
                 examples.dataset.show_label = False
                 examples.input_component_props = [{}]  # or a click brings back the label in the first language
                 note = gr.HTML(_note(language), elem_id="note", elem_classes="seglab-note")
-            with gr.Column(scale=3, min_width=560), gr.Tabs(selected="segment"):
+            with gr.Column(scale=3, min_width=560), gr.Tabs(selected="segment") as tabs:
                 one = segment.build(language)
                 many = compare.build(language)
-                inside = lab.build(language)
+                inside = lab.build(language, classroom.build)
                 board = scores.build(language)
         foot = gr.HTML(_foot(language), elem_classes="seglab-foot")
         file = gr.DownloadButton("…", visible="hidden", elem_id="file")
@@ -127,6 +127,7 @@ def build() -> gr.Blocks:
                 gr.update(value=say(language, "scores_measure")),
                 gr.update(value=scores.value(language)),
                 *lab.speak(language),
+                *classroom.speak(language),
             ]
 
         spoken = [
@@ -143,9 +144,15 @@ def build() -> gr.Blocks:
             one.crf,
         ]
         spoken += [one.viewer, many.viewer, *(button for button, _ in one.downloads), many.download, foot, one.network]
-        spoken += [board.tab, board.what, board.measure, board.board, *lab.spoken(inside)]
+        spoken += [
+            board.tab,
+            board.what,
+            board.measure,
+            board.board,
+            *lab.spoken(inside),
+            *classroom.spoken(inside.above),
+        ]
         switch.change(speak, switch, spoken, **_LIGHT)
-        page.load(_first_language, None, switch, **_LIGHT)
         page.load(None, None, None, js=JS, api_visibility="private")
         one.tab.select(lambda: "segment", None, active, **_LIGHT)
         compare_shown = many.tab.select(lambda: "compare", None, active, **_LIGHT)
@@ -178,7 +185,18 @@ def build() -> gr.Blocks:
                 **_HEAVY,
             )
         board.measure.click(scores.measure, switch, board.board, **_HEAVY)
-        lab.wire(inside, photo, switch, active, _HEAVY, _LIGHT)
+        follow = lab.wire(inside, photo, switch, active, _HEAVY, _LIGHT)
+        offer = partial(_offer, file=file)
+        classroom.wire(inside.above, inside, photo, switch, active, follow, offer, _LIGHT)
+        shown = [switch, tabs, active, inside.above.large, photo, inside.chooser, many.networks]
+
+        def arrive(request: gr.Request) -> list[Any]:
+            """What the address asks for; the language also from what the browser prefers."""
+            view, updates = classroom.open_link(request, inside)
+            tab = "lab" if view.lesson else "segment"
+            return [_first_language(request), gr.Tabs(selected=tab), tab, view.large, *updates]
+
+        follow(page.load(arrive, None, [*shown, *classroom.network_controls(inside)], **_LIGHT))
         for button, kind in one.downloads:
             _offer(button, partial(segment.download, kind), [photo, one.network, switch, one.crf], file)
         _offer(many.download, compare.download, asked, file)

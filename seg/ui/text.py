@@ -103,6 +103,32 @@ _TEXT: dict[str, dict[str, str]] = {
         "en": "This is not a PNG. JPEG and others change the values: save the label as PNG.",
         "zh": "这不是 PNG。JPEG 等格式会改变数值：请把标签保存为 PNG。",
     },
+    "class": {"en": "For the class", "zh": "课堂工具"},
+    "class_link": {"en": "Link to this view", "zh": "此页面的链接"},
+    "class_sheet": {"en": "Lab sheet (ZIP)", "zh": "实验单（ZIP）"},
+    "class_open": {"en": "Open a lab sheet", "zh": "打开实验单"},
+    "class_large": {"en": "Large type for a projector", "zh": "投影用大字"},
+    "class_address": {"en": "Address of this view", "zh": "此页面的地址"},
+    "class_copied": {
+        "en": "Opens this lesson with this example. Copied, where the browser allows it.",
+        "zh": "打开这一课和这张示例照片。浏览器允许时已复制。",
+    },
+    "class_own": {
+        "en": "Your own photo is not in an address. To hand it on, use a lab sheet.",
+        "zh": "地址里不包含你自己的照片。要分享照片，请用实验单。",
+    },
+    "sheet_damaged": {
+        "en": "The lab sheet is damaged or cut off. Download it again.",
+        "zh": "实验单已损坏或不完整。请重新下载。",
+    },
+    "sheet_foreign": {
+        "en": "This is not a lab sheet of SegLab. Choose a ZIP that “Lab sheet” made, unchanged.",
+        "zh": "这不是 SegLab 的实验单。请选择由“实验单”生成、未经改动的 ZIP。",
+    },
+    "sheet_large": {
+        "en": "Something in this lab sheet is too large to open.",
+        "zh": "实验单里有内容太大，无法打开。",
+    },
     "quiz_incomplete": {
         "en": "Choose another network for each mask, and what you went by.",
         "zh": "请给每个结果选一个不同的网络，并选出你的依据。",

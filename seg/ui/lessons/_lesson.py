@@ -126,11 +126,13 @@ class Extra:
     """What a lesson has beside controls and a board, laid out between the two.
 
     Attributes:
+        inputs: names of the values that `answer` gets from these components, in the order of `Parts.inputs`.
         build: language -> its components, in the surrounding layout.
         speak: language -> an update for each of `Parts.spoken`.
         wire: what triggers what, besides that a change of an input asks the lesson.
     """
 
+    inputs: Sequence[str]
     build: Callable[[str], Parts]
     speak: Callable[[str], list[Any]]
     wire: Callable[[Parts, Surroundings], None]

@@ -21,7 +21,7 @@ from PIL import Image
 from seg import Predictor, load_predictor
 from seg.explain.shape import Shape, busiest, shape_of
 from seg.render import changed_picture, disagreement, disagreement_colours, disagreement_picture, overlay, share_text
-from seg.ui.board import Block, Words, both, box, cell, picture, pictures, table, text
+from seg.ui.board import Block, Text, Words, both, box, cell, picture, pictures, table, text
 from seg.ui.lessons._lesson import Extra, Lesson, Parts, Surroundings
 from seg.ui.networks import default_networks, load_title
 from seg.ui.photo import fingerprint, open_photo
@@ -116,7 +116,7 @@ def _reveal(
         [f"{letter}", load_title(guess), title, both("right", "对") if hit else both("wrong", "错")]
         for letter, guess, title, hit in zip(LETTERS, guesses, titles, right, strict=True)
     ]
-    head = [both("Mask", "结果"), both("you said", "你说"), both("it was", "实际是"), ""]
+    head: list[Text] = [both("Mask", "结果"), both("you said", "你说"), both("it was", "实际是"), ""]
     return [
         text(both(f"{sum(right)} of 3 right.", f"3 个中对了 {sum(right)} 个。"), finding=True),
         table(head, rows),
@@ -347,5 +347,5 @@ LESSON = Lesson(
     ),
     controls=[],
     answer=answer,
-    extra=Extra(_build, _speak, _wire),
+    extra=Extra(("round",), _build, _speak, _wire),
 )

@@ -18,7 +18,7 @@ from seg.explain.unet import Treatment, skip_strides, unet_logits
 from seg.labels import InvalidLabelError, read_label
 from seg.models.unet import UNet
 from seg.render import changed_picture, share_text, to_indexed
-from seg.ui.board import Block, Words, both, cell, chart, picture, pictures, table, text
+from seg.ui.board import Block, Text, Words, both, cell, chart, picture, pictures, table, text
 from seg.ui.lessons._lesson import Extra, Lesson, Parts, Surroundings, choice, networks, switch
 from seg.ui.networks import comparable
 from seg.ui.painter import make_painter, painter_photo, read_painting
@@ -52,7 +52,7 @@ def answer(
         return [text(both("Choose at least one network.", "请至少选择一个网络。"))]
     classes = predictors[0].card.classes
     try:
-        target = _painting(painted, photo, classes) if source == "paint" else _file(label, photo, classes)
+        target = _target(photo, source, label, painted, classes)
     except LabelError as error:
         return [text(error.words, finding=True)]
     label_maps = [predictor.predict(photo).label_map for predictor in predictors]
@@ -67,6 +67,18 @@ def answer(
         _bands(predictors, scores),
         *(_without_skips(photo, target) if skips else []),
     ]
+
+
+def label_of(photo: Image.Image, source: str, label: Any, painted: Any, classes: ClassSet) -> np.ndarray | None:
+    """(H, W) uint8 ids of the label that the lesson has for this photo; None where it has none that can be used."""
+    try:
+        return _target(photo, source, label, painted, classes)
+    except LabelError:
+        return None
+
+
+def _target(photo: Image.Image, source: str, label: Any, painted: Any, classes: ClassSet) -> np.ndarray:
+    return _painting(painted, photo, classes) if source == "paint" else _file(label, photo, classes)
 
 
 def _file(label: Any, photo: Image.Image, classes: ClassSet) -> np.ndarray:
@@ -191,7 +203,7 @@ def _per_class(predictors: Sequence[Predictor], scores: Sequence[Score], classes
         (both("boundary F", "边界 F 值"), [found.boundary_f for found in scores]),
     )
     rows += [[words, *map(_share_cell, values)] for words, values in totals]
-    head = [both("IoU per class", "各类 IoU"), *(predictor.card.title for predictor in predictors)]
+    head: list[Text] = [both("IoU per class", "各类 IoU"), *(predictor.card.title for predictor in predictors)]
     return table(head, rows, title=both("Scores on this photo", "这张照片上的分数"))
 
 
@@ -275,8 +287,12 @@ def _speak(language: str) -> list[Any]:
 def _wire(parts: Parts, around: Surroundings) -> None:
     places = [parts.others["file"], parts.others["paint"]]
     source = around.controls["source"]
-    source.change(
-        lambda value: [gr.update(visible=value == kind) for kind in ("file", "paint")], source, places, **around.light
+    gr.on(
+        [source.change, around.board.change],  # a lab sheet sets the source while the lesson may be out of sight
+        lambda value: [gr.update(visible=value == kind) for kind in ("file", "paint")],
+        source,
+        places,
+        **around.light,
     )
     # The board changes when somebody looks at this lesson with a new photo: then the canvas needs it too.
     around.board.change(
@@ -339,5 +355,5 @@ LESSON = Lesson(
         switch("skips", both("also U-Net without each skip", "同时看去掉各跳跃连接的 U-Net")),
     ],
     answer=answer,
-    extra=Extra(_build, _speak, _wire),
+    extra=Extra(("label", "painted"), _build, _speak, _wire),
 )

@@ -85,8 +85,10 @@ def read_painting(value: Any, key: str, num_classes: int) -> np.ndarray | None:
     """
     if not isinstance(value, dict) or value.get("key") != key:
         return None
-    width, height, runs = value.get("width", 0), value.get("height", 0), value.get("runs")
-    if not (_is_side(width) and _is_side(height)) or not isinstance(runs, list) or len(runs) > 2 * MAX_SIDE**2:
+    width: Any = value.get("width")
+    height: Any = value.get("height")
+    runs = value.get("runs")
+    if not (_is_side(width) and _is_side(height) and isinstance(runs, list) and len(runs) <= 2 * MAX_SIDE**2):
         return None
     if len(runs) % 2 or not all(type(number) is int and 0 <= number <= MAX_SIDE**2 for number in runs):
         return None
