@@ -1,0 +1,121 @@
+"""Lesson: robustness. The same photo, ever more disturbed, and how long the networks stay with their answer."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from seg import Predictor, load_predictor
+from seg.explain.robustness import agreement, disturb
+from seg.render import overlay
+from seg.ui.board import Block, both, chart, picture, pictures, text
+from seg.ui.lessons._lesson import Lesson, choice, networks, slider
+
+STEPS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+MAX_SIDE = 500  # long side of the photo this lesson works on: it asks every network six times
+
+
+def answer(
+    *, photo: Image.Image, point: tuple[float, float], names: list[str], kind: str, strength: float
+) -> list[Block]:
+    """Agreement with the clean answer over the strength, and the pictures at one strength."""
+    predictors = [load_predictor(name) for name in names]
+    if not predictors:
+        return [text(both("Choose at least one network.", "请至少选择一个网络。"))]
+    small = photo.copy()
+    small.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+    versions = [disturb(small, kind, step) for step in STEPS]
+    same, mious = [], []
+    for predictor in predictors:
+        clean = predictor.predict(small).label_map
+        pairs = [
+            agreement(clean, version.back(predictor.predict(version.photo).label_map), num_classes=_classes(predictor))
+            for version in versions
+        ]
+        same.append((predictor.card.title, [100 * share for share, _ in pairs]))
+        mious.append((predictor.card.title, [miou for _, miou in pairs]))
+    amounts = [version.amount for version in versions]
+    return [
+        *_shown(small, predictors, kind, strength),
+        chart(
+            STEPS,
+            same,
+            title=both("Pixels that keep their label, percent", "标签不变的像素（百分比）"),
+            x_label=both("strength", "强度"),
+            y_label=both("percent of the pixels that can be compared", "占可比较像素的百分比"),
+            x_names=amounts,
+        ),
+        chart(
+            STEPS,
+            mious,
+            title=both("mIoU against the clean answer", "与原答案相比的 mIoU"),
+            x_label=both("strength", "强度"),
+            y_label="mIoU",
+            y_range=(0, 1),
+            x_names=amounts,
+        ),
+        text(
+            both(
+                "The measure is the network's own answer to the clean photo, not the truth: a network may be steady "
+                "and wrong. For size and rotation the labels are brought back to the clean photo's grid first, each "
+                "pixel taking the nearest label; what lies outside is left out.",
+                "比较的标准是网络自己对原照片的答案，而不是真实标签：网络可能很稳定，却是错的。"
+                "对于缩小和旋转，先把标签带回原照片的网格（取最近的标签），落在外面的不计。",
+            )
+        ),
+    ]
+
+
+def _shown(small: Image.Image, predictors: list[Predictor], kind: str, strength: float) -> list[Block]:
+    version = disturb(small, kind, strength)
+    items = [picture(version.photo, both("The disturbed photo", "被干扰的照片"), note=version.amount)]
+    for predictor in predictors:
+        result = predictor.predict(version.photo)
+        items.append(picture(overlay(version.photo, result.label_map, result.class_set), predictor.card.title))
+    return [pictures(*items, columns=4)]
+
+
+def _classes(predictor: Predictor) -> int:
+    return len(predictor.card.classes)
+
+
+LESSON = Lesson(
+    key="robustness",
+    title=both("Robustness", "稳健性"),
+    tells=[
+        both(
+            "Photos are blurred, noisy, compressed, dark, small or tilted. The training photos hardly were. How far "
+            "can a photo be disturbed before the networks change their mind, and does the architecture matter?",
+            "照片会模糊、有噪点、被压缩、昏暗、很小或歪斜，而训练照片很少这样。照片被干扰到什么程度，"
+            "网络才会改变看法？结构有影响吗？",
+        ),
+    ],
+    do=both(
+        "Choose a disturbance and move the strength until a network loses the object.",
+        "选一种干扰，调大强度，直到某个网络认不出物体。",
+    ),
+    notice=both(
+        "Which curve falls first? Does the object shrink, or does it get another name?",
+        "哪条曲线先下降？物体是变小了，还是换了名字？",
+    ),
+    paper=both(
+        "None of the three papers measures it. Hendrycks and Dietterich, ICLR 2019, made such tests common",
+        "三篇论文都没有测量。Hendrycks 和 Dietterich（ICLR 2019）使这类测试普及开来",
+    ),
+    controls=[
+        networks(),
+        choice(
+            "kind",
+            both("Disturbance", "干扰"),
+            [
+                (both("blur", "模糊"), "blur"),
+                (both("noise", "噪声"), "noise"),
+                (both("JPEG", "JPEG 压缩"), "jpeg"),
+                (both("darkness", "变暗"), "dark"),
+                (both("size", "缩小"), "size"),
+                (both("rotation", "旋转"), "turn"),
+            ],
+        ),
+        slider("strength", both("Strength of the pictures", "图片的强度"), 0.0, 1.0, step=0.1, value=0.4),
+    ],
+    answer=answer,
+)
