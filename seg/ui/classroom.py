@@ -42,12 +42,11 @@ def build(language: str) -> Tools:
             link = gr.Button(say(language, "class_link"), size="sm", elem_id="class-link")
             sheet = gr.Button(say(language, "class_sheet"), size="sm", elem_id="class-sheet")
             opened = gr.UploadButton(say(language, "class_open"), file_types=[".zip"], size="sm", elem_id="class-open")
-            large = gr.Checkbox(
-                label=say(language, "class_large"), container=False, min_width=160, elem_id="class-large"
-            )
+        large = gr.Checkbox(label=say(language, "class_large"), container=False, elem_id="class-large")
         address = gr.Textbox(
             label=say(language, "class_address"),
             visible=False,
+            lines=2,
             interactive=False,
             buttons=["copy"],
             elem_id="class-address",
