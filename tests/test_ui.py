@@ -33,7 +33,7 @@ UI = Path(__file__).resolve().parent.parent / "seg" / "ui"
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 LATIN_IN_CHINESE = {  # names and units that Chinese texts write in Latin letters too
     "API", "FCN", "U", "Net", "DeepLabV", "PNG", "ZIP", "JPEG", "WebP", "GIF", "BMP", "TIFF", "MB", "mIoU", "VOC",
-    "val", "MACs", "Ctrl", "V", "IoU", "F", "CRF", "DeepLab", "v",
+    "val", "MACs", "Ctrl", "V", "IoU", "F", "CRF", "DeepLab", "v", "RGB", "SegLab",
 }  # fmt: skip
 
 
@@ -112,6 +112,10 @@ def test_no_key_of_the_page_is_missing_or_unused():
     literal |= {f"error_{reason}" for reason in re.findall(r"""_refusal\(["'](\w+)["']""", source)}
     literal |= {f"download_{kind}" for kind in ("labels", "overlay", "zip")} | {"error_title"}
     literal |= {f"error_{reason}" for reason in (reasons_of_refusal() - {"array"}) | set(NOTICED_IN_BROWSER)}
+    literal |= {f"class_{kind}" for kind in ("link", "sheet", "copied")}
+    for module, kind, error in (("labels", "label", "InvalidLabelError"), ("ui/sheet", "sheet", "SheetError")):
+        source = (UI.parent / f"{module}.py").read_text("utf-8")
+        literal |= {f"{kind}_{reason}" for reason in re.findall(rf"""{error}\(\s*["'](\w+)["']""", source)}
     assert literal == _TEXT.keys()
 
 

@@ -290,7 +290,7 @@ def _build(language: str) -> Parts:
         shown = gr.HTML(score_words(None, language), elem_id="quiz-score", elem_classes="seglab-note")
     others = {"guesses": guesses, "reason": reason, "check": check, "again": again, "reset": reset}
     spoken = [*guesses, reason, check, again, reset]
-    return Parts({"round": gr.State(new_round)}, spoken, {**others, "shown": shown})
+    return Parts({"round": gr.State(None)}, spoken, {**others, "shown": shown})
 
 
 def _speak(language: str) -> list[Any]:
@@ -307,6 +307,7 @@ def _wire(parts: Parts, around: Surroundings) -> None:
     # Laid out here and not in the lesson: what is out of sight is not read from the browser's storage. The same key and
     # place after a restart of the server, so that a score outlives it.
     score = gr.BrowserState(NO_SCORE, storage_key="seglab-quiz", secret="seglab-quiz")
+    gr.on(None, new_round, None, now, **around.light)  # when the page opens
     handed = [around.photo, around.language, now, score, *answers]
     of["check"].click(hand_in, handed, [now, score], **around.heavy)
     of["again"].click(lambda: [new_round(), *(None for _ in answers)], None, [now, *answers], **around.light)
