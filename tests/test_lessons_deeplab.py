@@ -148,3 +148,13 @@ def test_another_network_gets_its_own_crf_and_missing_versions_are_named() -> No
     missing = "".join(sentence for sentence in said if sentence.startswith("Not installed here"))
     for name, title in family.FAMILY.items():
         assert (title in missing) == (name not in list_checkpoints())
+
+
+@needs_deeplabv3
+def test_the_table_tells_the_output_stride_that_each_network_really_has() -> None:
+    found = blocks(family.LESSON, ["deeplabv3", 0])
+    known = [name for name in family.FAMILY if name in list_checkpoints()]
+    strides = [load_predictor(name).network.backbone.strides[-1] for name in known]  # type: ignore[union-attr, index]
+    assert [row[4] for row in table_of(found)] == [str(stride) for stride in strides]
+    said = any("In the papers v1 and v2" in b["text"]["en"] for b in found if b["kind"] == "text")
+    assert said == any(stride > 8 for name, stride in zip(known, strides, strict=True) if name != "deeplabv3")

@@ -26,6 +26,7 @@ WHAT: dict[str, Words] = {
         "1 × 1、三个空洞 3 × 3 和全局池化，拼接；没有 CRF",
     ),
 }
+PAPER_STRIDE = {"deeplabv1": 8, "deeplabv2": 8, "deeplabv3": 16}  # also what the builders take when a card is silent
 CRF_SIDE = 288  # long side of the photo that the CRF of this lesson sees: ten iterations stay below two seconds
 
 
@@ -51,23 +52,37 @@ def _versions(photo: Image.Image, family: dict[str, Predictor], logits: dict[str
         items.append(picture(overlay(small, label_map, predictor.card.classes), FAMILY[name]))
         with_crf = metrics.get("with", {}).get("CRF", {})
         macs = f"{predictor.card.macs / 1e9:.1f} G"
-        rows.append([FAMILY[name], _miou(metrics), _miou(with_crf), macs, WHAT[name]])
+        rows.append([FAMILY[name], _miou(metrics), _miou(with_crf), macs, str(_stride(predictor)), WHAT[name]])
     if items:
         head: list[Words | str] = [
             both("Version", "版本"),
             "mIoU",
             both("mIoU with CRF", "加 CRF 后的 mIoU"),
             both("multiply-adds", "乘加运算"),
+            both("output stride", "输出步幅"),
             both("after the encoder", "编码器之后"),
         ]
         blocks.append(pictures(*items, title=both("The versions, without a CRF", "各个版本，不加 CRF")))
         blocks.append(table(head, rows))
         blocks.append(text(NOT_MEASURED))
+        coarser = [name for name in ("deeplabv1", "deeplabv2") if name in family and _stride(family[name]) > 8]
+        if coarser:
+            en, zh = (word.join(FAMILY[name] for name in coarser) for word in (" and ", "、"))
+            words = both(
+                f"In the papers v1 and v2 work at output stride 8. Ours ({en}) were trained at a larger one, which "
+                "takes less time.",
+                f"论文中 v1 和 v2 的输出步幅是 8。我们的 {zh} 用更大的步幅训练，这样更省时间。",
+            )
+            blocks.append(text(words))
     missing = [title for name, title in FAMILY.items() if name not in family]
     if missing:
         en, zh = " and ".join(missing), "、".join(missing)
         blocks.append(text(both(f"Not installed here, so not shown: {en}.", f"这里没有安装 {zh}，所以不显示。")))
     return blocks
+
+
+def _stride(predictor: Predictor) -> int:
+    return int(predictor.card.model_options.get("output_stride", PAPER_STRIDE[predictor.card.model]))
 
 
 def _miou(metrics: dict) -> str:
