@@ -309,7 +309,8 @@ def _wire(parts: Parts, around: Surroundings) -> None:
     score = gr.BrowserState(NO_SCORE, storage_key="seglab-quiz", secret="seglab-quiz")
     handed = [around.photo, around.language, now, score, *answers]
     of["check"].click(hand_in, handed, [now, score], **around.heavy)
-    of["again"].click(lambda: [new_round(), *(None for _ in answers)], None, [now, *answers], **around.light)
+    queued = {**around.light, "queue": True}  # or Gradio does not tell that the state has changed
+    of["again"].click(lambda: [new_round(), *(None for _ in answers)], None, [now, *answers], **queued)
     around.photo.change(lambda: [None for _ in answers], None, answers, **around.light)
     of["reset"].click(lambda: dict(NO_SCORE), None, score, **around.light)
     # Without triggers: when the page opens, and when score or language change.
