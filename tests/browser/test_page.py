@@ -63,8 +63,10 @@ def browser() -> Iterator[Any]:
 class Visitor:
     """Somebody in front of the page, and what the browser noticed meanwhile."""
 
-    def __init__(self, browser: Any, server: PageServer, query: str = "", **options: Any) -> None:
-        """Open the page; `options` are Playwright's: locale, viewport, color_scheme."""
+    def __init__(
+        self, browser: Any, server: PageServer, query: str = "", *, wait_for: str = f"{SEGMENT} .viewer", **options: Any
+    ) -> None:
+        """Open the page and wait until something is in sight; `options` are Playwright's: locale, viewport, ..."""
         options = {"viewport": {"width": 1280, "height": 900}, "locale": "en-US", **options}
         self.context = browser.new_context(**options)
         self.context.set_default_timeout(PATIENCE)
@@ -75,8 +77,9 @@ class Visitor:
         self.page.on("pageerror", lambda error: self.troubles.append(f"exception: {error}"))
         self.page.on("request", lambda request: self._asked(request.url, server.url))
         self.page.goto(f"{server.url}/{query}")
-        self.page.wait_for_selector(f"{SEGMENT} .viewer")
-        language = query[-2:] if query else options["locale"][:2]
+        self.page.wait_for_selector(wait_for)
+        asked = re.search(r"[?&]lang=(\w+)", query)
+        language = asked[1] if asked else options["locale"][:2]
         self.page.get_by_role("tab", name=say(language, "segment_tab"), exact=True).wait_for()
 
     def _heard(self, message: Any) -> None:

@@ -310,7 +310,8 @@ def _wire(parts: Parts, around: Surroundings) -> None:
     gr.on(None, new_round, None, now, **around.light)  # when the page opens
     handed = [around.photo, around.language, now, score, *answers]
     of["check"].click(hand_in, handed, [now, score], **around.heavy)
-    of["again"].click(lambda: [new_round(), *(None for _ in answers)], None, [now, *answers], **around.light)
+    queued = {**around.light, "queue": True}  # or Gradio does not tell that the state has changed
+    of["again"].click(lambda: [new_round(), *(None for _ in answers)], None, [now, *answers], **queued)
     around.photo.change(lambda: [None for _ in answers], None, answers, **around.light)
     of["reset"].click(lambda: dict(NO_SCORE), None, score, **around.light)
     # Without triggers: when the page opens, and when score or language change.

@@ -276,7 +276,7 @@ def _build(language: str) -> Parts:
         )
     with gr.Column(visible=False, elem_id="truth-paint") as paint_place:
         painter = make_painter(classes, elem_id="truth-painter", language=language)
-    others = {"file": file_place, "paint": paint_place, "shown": gr.State(None)}
+    others = {"file": file_place, "paint": paint_place}
     return Parts({"label": label, "painted": painter}, [label, painter], others)
 
 
@@ -294,23 +294,21 @@ def _wire(parts: Parts, around: Surroundings) -> None:
         places,
         **around.light,
     )
-    # The board changes when somebody looks at this lesson with a new photo: then the canvas needs it too.
-    around.board.change(
-        _give_photo,
-        [around.photo, around.language, parts.others["shown"]],
-        [parts.inputs["painted"], parts.others["shown"]],
-        **{**around.heavy, "show_progress": "hidden"},
-    )
+    # The canvas needs the photo when it comes into sight, and when the board has answered about another one.
+    painter = parts.inputs["painted"]
+    for trigger in (painter.wants, around.board.change):
+        inputs = [around.photo, around.language, source]
+        trigger(_give_photo, inputs, painter, **{**around.heavy, "show_progress": "hidden"})
 
 
-def _give_photo(photo: Any, language: str, shown: Any) -> tuple[Any, Any]:
-    if photo == shown:
-        return gr.skip(), gr.skip()
+def _give_photo(photo: Any, language: str, source: str) -> Any:
+    if source != "paint":
+        return gr.skip()
     try:
         image = open_photo(photo, language)
     except gr.Error:  # none, or the tab "Segment" has said what is wrong with it
-        return gr.update(photo=None), photo
-    return gr.update(photo=painter_photo(image, fingerprint(image))), photo
+        return gr.update(photo=None)
+    return gr.update(photo=painter_photo(image, fingerprint(image)))
 
 
 LESSON = Lesson(

@@ -44,7 +44,10 @@ WORDS = {
 
 
 def make_painter(classes: ClassSet, *, elem_id: str, language: str) -> gr.HTML:
-    """An empty canvas. Its value is what `read_painting` reads, or None; its prop `photo` is `painter_photo(...)`."""
+    """An empty canvas. Its value is what `read_painting` reads, or None; its prop `photo` is `painter_photo(...)`.
+
+    Its event `wants` says that it has come into sight and may have missed its photo.
+    """
     named = [
         {"en": english, "zh": chinese, "colour": list(colour)}
         for english, chinese, colour in zip(classes.names, classes.names_zh, classes.colours, strict=True)

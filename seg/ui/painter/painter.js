@@ -1,4 +1,5 @@
-// A canvas to paint class ids on the photo. Gradio runs this once and hands in `element`, `props` and `watch`.
+// A canvas to paint class ids on the photo. Gradio runs this once and hands in `element`, `props`, `watch` and
+// `trigger`.
 //
 // props.photo  {key, src, width, height} or null: what to paint on
 // props.lang   "en" or "zh"
@@ -215,8 +216,19 @@ function newPhoto() {
   ({ width, height } = photo);
   [canvas.width, canvas.height] = [width, height];
   ids = new Uint8Array(width * height).fill(NONE);
+  if (props.value?.key === photo.key) restore(props.value);
   before = [];
   at = { x: Math.floor(width / 2), y: Math.floor(height / 2) };
+}
+
+/** What was handed in, after the canvas has been out of sight. */
+function restore(value) {
+  let place = 0;
+  for (let i = 0; i < value.runs.length; i += 2) {
+    ids.fill(value.runs[i], place, place + value.runs[i + 1]);
+    place += value.runs[i + 1];
+  }
+  show();
 }
 
 watch("photo", newPhoto);
@@ -227,3 +239,4 @@ new MutationObserver((_, observer) => {
 }).observe(page, { attributeFilter: ["lang"] });
 drawTools();
 newPhoto();
+setTimeout(() => trigger("wants", {})); // a canvas that was out of sight may have missed its photo
