@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from page_server import PageServer
 from PIL import Image
-from test_lab import open_lesson, shown, wait_for_board
+from test_lab_page import open_lesson, shown, wait_for_board
 from test_page import ASTRONAUT, SEGMENT, Visitor, browser  # noqa: F401, a fixture
 
 from seg import load_predictor
