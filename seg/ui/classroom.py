@@ -97,8 +97,9 @@ def wire(
     offer(tools.sheet, _sheet, [photo, language, lab.chooser, lab.point, *inputs])
     label = next(desk for desk in lab.desks if desk.lesson is truth.LESSON).parts.inputs["label"]
     controls = [control for desk in lab.desks for control in desk.controls]
+    queued = {**light, "queue": True}  # or Gradio does not show why a sheet is refused
     opened = tools.opened.upload(
-        _open, [tools.opened, language], [photo, label, lab.chooser, lab.point, *controls], **light
+        _open, [tools.opened, language], [photo, label, lab.chooser, lab.point, *controls], **queued
     )
     follow(opened)
 
