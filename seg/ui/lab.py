@@ -72,7 +72,8 @@ def build(language: str, above: Callable[[str], Any] = lambda _: None) -> LabTab
             elem_classes="seglab-lessons",
         )
         desks = [_desk(lesson, language) for lesson in LESSONS]
-    return LabTab(tab, chooser, desks, gr.State(CENTRE), gr.State({}), tools)
+        point, asked = gr.State(CENTRE), gr.State({})  # inside: Gradio would count them among the tabs
+    return LabTab(tab, chooser, desks, point, asked, tools)
 
 
 def _desk(lesson: Lesson, language: str) -> Desk:

@@ -67,3 +67,14 @@ def test_the_language_switches_without_asking_again(browser: Any, page_server: P
     visitor.page.get_by_text(first.title["zh"]).last.wait_for()
     assert shown(visitor, first.key) == answer
     visitor.leave()
+
+
+def test_every_tab_is_there_once(browser: Any, page_server: PageServer) -> None:  # noqa: F811
+    visitor = Visitor(browser, page_server)
+    for key in ("compare_tab", "lab_tab", "scores_tab"):
+        visitor.open_tab(key)
+    visitor.page.wait_for_timeout(500)
+    names = [say("en", f"{tab}_tab") for tab in ("segment", "compare", "lab", "scores")]
+    tabs = visitor.page.get_by_role("tab").filter(visible=True)
+    assert tabs.all_inner_texts() == names
+    visitor.leave()
