@@ -23,10 +23,10 @@ _AGREE: RGB = (224, 224, 224)
 _OTHERWISE: RGB = (0, 0, 0)
 _ABOVE: RGB = (0, 110, 92)
 _BELOW: RGB = (178, 70, 0)
-# Okabe and Ito's colours, told apart with every common colour blindness, in an order that keeps neighbours far apart.
-_NETWORKS: tuple[RGB, ...] = (
-    (230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167), (240, 228, 66), (0, 114, 178), (213, 94, 0),
-)  # fmt: skip
+# Three of Okabe and Ito's colours, told apart with every common colour blindness.
+_NETWORKS: tuple[RGB, ...] = ((230, 159, 0), (86, 180, 233), (0, 158, 115))
+_NAMED = len(_NETWORKS)  # with more networks nobody learns more colours: the map counts them
+MOST_COMPARED = 20
 
 
 def to_indexed(label_map: np.ndarray, class_set: ClassSet) -> Image.Image:
@@ -119,9 +119,9 @@ def disagreement(label_maps: Sequence[np.ndarray]) -> np.ndarray:
         label_maps: n >= 1 label maps (H, W) uint8 of one size.
 
     Returns:
-        (H, W) uint8 codes: 0 all agree; i + 1 only network i says something else, all others agree; n + 1 anything
-        else. Three networks: 4 means that all three differ. Two networks: nobody can tell who is the odd one out, so
-        every difference is 3.
+        (H, W) uint8 codes, 0 where all agree. Up to three networks: i + 1 where only network i says something else and
+        the others agree, n + 1 for anything else; two networks differ without an odd one out, so that is always 3.
+        From four networks on: how many do not belong to the largest group of the same opinion, 1 to n - 1.
 
     Raises:
         ValueError: no label map, or different sizes.
@@ -129,28 +129,37 @@ def disagreement(label_maps: Sequence[np.ndarray]) -> np.ndarray:
     maps = [_checked(label_map) for label_map in label_maps]
     if not maps or any(ids.shape != maps[0].shape for ids in maps):
         raise ValueError(f"disagreement needs label maps of one photo; got sizes {[ids.shape for ids in maps]}")
-    codes = np.full(maps[0].shape, len(maps) + 1, np.uint8)
-    if len(maps) > 2:
-        for i in range(len(maps)):
+    count = len(maps)
+    if count > _NAMED:
+        groups = [sum((ids == other).astype(np.uint8) for other in maps) for ids in maps]  # its size, of each network
+        return count - np.maximum.reduce(groups)
+    codes = np.full(maps[0].shape, count + 1, np.uint8)
+    if count > 2:
+        for i in range(count):
             codes[_all_equal(maps[:i] + maps[i + 1 :])] = i + 1
     codes[_all_equal(maps)] = 0
     return codes
 
 
 def disagreement_colours(count: int) -> tuple[RGB, ...]:
-    """Colours of the codes 0..count + 1 of `disagreement`: light grey, one colour per network, black.
+    """Colours of all codes of `disagreement` for `count` networks, code 0 first; safe with every colour blindness.
 
-    They are told apart with every common colour blindness; so there are at most seven networks.
+    Up to three networks: light grey, one colour per network, black. From four on: light to dark.
     """
-    if not 1 <= count <= len(_NETWORKS):
-        raise ValueError(f"there are colours for 1 to {len(_NETWORKS)} networks, not {count}; compare fewer")
-    return (_AGREE, *_NETWORKS[:count], _OTHERWISE)
+    if not 1 <= count <= MOST_COMPARED:
+        raise ValueError(f"there are colours for 1 to {MOST_COMPARED} networks, not {count}; compare fewer")
+    if count <= _NAMED:
+        return (_AGREE, *_NETWORKS[:count], _OTHERWISE)
+    steps = np.linspace(0.2, 1, count - 1)
+    darker = colormaps["YlOrRd"](steps)[:, :3] * (255 - 120 * steps[:, None])  # the map itself ends in a bright red
+    return (_AGREE, *((int(red), int(green), int(blue)) for red, green, blue in darker))
 
 
 def disagreement_picture(codes: np.ndarray, *, count: int) -> Image.Image:
     """Codes (H, W) of `disagreement` for `count` networks -> picture of mode "P": values codes, palette the colours."""
     colours = np.zeros((256, 3), np.uint8)
-    colours[: count + 2] = disagreement_colours(count)
+    known = disagreement_colours(count)
+    colours[: len(known)] = known
     return _indexed(_checked(codes), colours)
 
 

@@ -166,6 +166,8 @@ def disagreement_by_hand(answers: tuple[int, ...]) -> int:
     count = len(answers)
     if len(set(answers)) == 1:
         return 0
+    if count > 3:
+        return count - max(answers.count(answer) for answer in answers)
     if count > 2:
         for i in range(count):
             others = set(answers[:i] + answers[i + 1 :])
@@ -191,6 +193,7 @@ def test_disagreement_in_words():
     assert render.disagreement([cat, dog, person]) == 4
     assert render.disagreement([cat, cat]) == 0
     assert render.disagreement([cat, dog]) == 3
+    assert render.disagreement([cat, cat, dog, dog, person]) == 3  # of five, the largest group has two
 
 
 def test_disagreement_needs_maps_of_one_size():
@@ -200,11 +203,11 @@ def test_disagreement_needs_maps_of_one_size():
         render.disagreement([random_map(0), random_map(0).T])
 
 
-@pytest.mark.parametrize("count", range(1, 8))
+@pytest.mark.parametrize("count", range(1, render.MOST_COMPARED + 1))
 def test_disagreement_picture_has_one_colour_per_code(count):
     colours = render.disagreement_colours(count)
-    assert len(colours) == len(set(colours)) == count + 2
-    codes = np.arange(count + 2, dtype=np.uint8)[None]
+    assert len(colours) == len(set(colours)) == (count + 2 if count <= 3 else count)
+    codes = np.arange(len(colours), dtype=np.uint8)[None]
     picture = render.disagreement_picture(codes, count=count)
     np.testing.assert_array_equal(np.asarray(picture), codes)
     assert [tuple(colour) for colour in np.asarray(picture.convert("RGB"))[0].tolist()] == list(colours)
@@ -212,7 +215,7 @@ def test_disagreement_picture_has_one_colour_per_code(count):
 
 def test_there_are_not_endless_colours_for_networks():
     with pytest.raises(ValueError, match="compare fewer"):
-        render.disagreement_colours(8)
+        render.disagreement_colours(render.MOST_COMPARED + 1)
 
 
 def test_legend_in_both_languages():

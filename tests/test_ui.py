@@ -228,6 +228,13 @@ def test_comparison_has_a_map_of_disagreement_only_when_all_have_answered():
     assert len(value["shares"]) == len(value["colours"]) == 5
 
 
+def test_with_many_networks_the_map_counts_who_is_outside_the_largest_group():
+    found = [answer(random_labels(40, 50, seed), name=f"n{seed}") for seed in range(8)]
+    value = viewer_value(grey_photo(40, 50), found, comparing=True)["disagreement"]
+    assert len(value["shares"]) == len(value["colours"]) == 8
+    assert sum(value["shares"]) == pytest.approx(1)
+
+
 def test_value_is_plain_json_and_its_id_is_new_every_time():
     found = [answer(random_labels(20, 20))]
     first, second = (viewer_value(grey_photo(20, 20), found) for _ in range(2))

@@ -48,8 +48,9 @@ def compare_networks(photo: str, networks: list[str] | None = None) -> tuple[Ima
         networks: names of at least two networks; default fcn8s, unet and deeplabv3.
 
     Returns:
-        disagreement: indexed PNG of the photo's size; 0 all agree, i only network i (counted from 1, in the order of
-            `facts`) differs, the highest value: no majority.
+        disagreement: indexed PNG of the photo's size; 0 all agree; with two or three networks i: only network i
+            (counted from 1, in the order of `facts`) differs, the highest value: no majority; with more networks the
+            number of those outside the largest group that agrees.
         facts: JSON: a list of the networks with the same numbers as /segment, the share of the photo on which all
             agree, and the ids of the classes.
     """

@@ -12,6 +12,7 @@ from PIL import Image
 
 from seg import Predictor, Segmentation, load_predictor
 from seg.card import ModelCard
+from seg.render import MOST_COMPARED
 from seg.ui import downloads, scores
 from seg.ui.networks import comparable, default_networks, load_title
 from seg.ui.payload import viewer_value
@@ -58,7 +59,7 @@ def chosen_networks(asked: Sequence[str] | None, language: str) -> list[Predicto
     """The networks of these names, in the order of `comparable`; none asked for: the default ones.
 
     Raises:
-        gr.Error: an unknown name, or only one.
+        gr.Error: an unknown name, only one, or more than `MOST_COMPARED`.
     """
     known = comparable()
     asked = asked or default_networks()
@@ -68,6 +69,9 @@ def chosen_networks(asked: Sequence[str] | None, language: str) -> list[Predicto
     names = [name for name in known if name in asked]
     if len(names) < 2 <= len(known):
         raise gr.Error(say(language, "error_two"), title=say(language, "error_title"), print_exception=False)
+    if len(names) > MOST_COMPARED:
+        message = say(language, "error_many", most=MOST_COMPARED)
+        raise gr.Error(message, title=say(language, "error_title"), print_exception=False)
     return [load_predictor(name) for name in names]
 
 

@@ -97,10 +97,11 @@ def _small_confidence(confidence: np.ndarray) -> Image.Image:
 def _disagreement(label_maps: Sequence[np.ndarray]) -> dict[str, Any]:
     codes = disagreement(label_maps)
     count = len(label_maps)
-    shares = np.bincount(codes.ravel(), minlength=count + 2) / codes.size
+    colours = disagreement_colours(count)
+    shares = np.bincount(codes.ravel(), minlength=len(colours)) / codes.size
     return {
         "src": _data_url(disagreement_picture(codes, count=count), "PNG", compress_level=3),
-        "colours": [list(colour) for colour in disagreement_colours(count)],
+        "colours": [list(colour) for colour in colours],
         "shares": shares.tolist(),
     }
 

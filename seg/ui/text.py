@@ -84,6 +84,7 @@ _TEXT: dict[str, dict[str, str]] = {
     "running": {"en": "{title} ({number} of {count})", "zh": "{title}（第 {number} 个，共 {count} 个）"},
     "error_title": {"en": "That did not work", "zh": "没有成功"},
     "error_two": {"en": "Choose at least two networks.", "zh": "请至少选择两个网络。"},
+    "error_many": {"en": "Choose at most {most} networks.", "zh": "最多选择 {most} 个网络。"},
     "error_networks": {"en": "Unknown network; known: {known}.", "zh": "没有这个网络；已有：{known}。"},
     "error_none": {"en": "Choose a photo first.", "zh": "请先选择一张照片。"},
     "error_address": {
@@ -242,6 +243,7 @@ VIEWER: dict[str, dict[str, str]] = {
         "allAgree": "all agree",
         "allDiffer": "all differ",
         "oneDiffers": "only {network} differs",
+        "someDiffer": "{count} of {all} outside the largest group",
     },
     "zh": {
         "empty": "选择或拖入一张照片，也可以试试示例。",
@@ -271,6 +273,7 @@ VIEWER: dict[str, dict[str, str]] = {
         "allAgree": "全部一致",
         "allDiffer": "各不相同",
         "oneDiffers": "只有 {network} 不同",
+        "someDiffer": "{all} 个里有 {count} 个不在最大的一组",
     },
 }
 

@@ -322,7 +322,9 @@ function buildKey() {
 function agreement(code) {
   const t = words();
   if (code === 0) return t.allAgree;
-  if (code > scene.networks.length) return t.allDiffer;
+  const all = scene.networks.length;
+  if (all > 3) return t.someDiffer.replace("{count}", code).replace("{all}", all); // as seg/render.py counts them
+  if (code > all) return t.allDiffer;
   return t.oneDiffers.replace("{network}", scene.networks[code - 1].title);
 }
 
