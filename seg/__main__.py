@@ -62,6 +62,14 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--size", type=_at_least(32), default=520, help="side of the networks' input (default 520)")
     bench.add_argument("--runs", type=_at_least(1), default=20, help="rounds (default 20)")
     bench.add_argument("--threads", type=_at_least(1), help="threads for PyTorch (default: its own choice)")
+    bench.add_argument("--model", action="append", metavar="NAME", help="checkpoint; repeatable (default: all)")
+    what = bench.add_mutually_exclusive_group()
+    what.add_argument("--runtimes", action="store_true", help="PyTorch beside ONNX Runtime, int8, OpenVINO, LiteRT")
+    what.add_argument("--photos", action="store_true", help="growth with the photo's size, up to 24 megapixels")
+    what.add_argument("--start", action="store_true", help="from starting the page to its first answer")
+    bench.add_argument("--voc", type=Path, metavar="DIR", help="with --runtimes: VOC2012 folder, for mIoU on val")
+    bench.add_argument("--images", type=_at_least(1), default=100, help="how many of them (default 100)")
+    bench.add_argument("--tflite", type=Path, metavar="FILE", help="with --runtimes: a TFLite network to time beside")
     bench.set_defaults(command=_bench)
     return parser
 
@@ -104,10 +112,33 @@ def _models(_options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from seg.bench import bench
+    from seg import bench
 
-    print(bench(size=options.size, runs=options.runs, threads=options.threads))
+    names = options.model or list_checkpoints()
+    if options.start:
+        print(bench.bench_start(runs=options.runs))
+    elif options.photos:
+        print("\n\n".join(bench.bench_photos(name, runs=options.runs, threads=options.threads) for name in names))
+    elif options.runtimes:
+        print(_bench_runtimes(options, names))
+    else:
+        print(bench.bench(names, size=options.size, runs=options.runs, threads=options.threads))
     return 0
+
+
+def _bench_runtimes(options: argparse.Namespace, names: Sequence[str]) -> str:
+    from seg import bench, runtimes
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    try:
+        scored = runtimes.voc_pairs(options.voc, options.images) if options.voc else []
+        table = runtimes.report(
+            _load_predictors(names), runtimes.packaged_photos(), runs=options.runs, scored=scored, tflite=options.tflite
+        )
+    except (OSError, ImportError) as error:
+        raise UsageError(f"{error}; see requirements-bench.txt and --help") from error
+    return f"{bench.machine()}; {options.runs} rounds\n\n{table}"
 
 
 def _predict(options: argparse.Namespace) -> int:

@@ -9,12 +9,19 @@ from __future__ import annotations
 import io
 import os
 import platform
+import socket
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import httpx
 import numpy as np
+import psutil
 import torch
 from PIL import Image
 from torch import nn
@@ -26,16 +33,19 @@ from seg.table import text_table
 TORCHVISION = ("deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large")
 REFERENCE = f"torchvision {TORCHVISION[0]}, eager"
 PHOTO_SIZE = (768, 1024)
+PHOTO_SIZES = ((480, 640), (768, 1024), (1536, 2048), (3000, 4000), (4000, 6000))  # up to 24 megapixels
+ROOT = Path(__file__).resolve().parent.parent
 _WARM_UP = 3
 
 Contestant = Callable[[], tuple[float, ...]]
 """Does its work once and returns the seconds it took, in all and perhaps in parts."""
 
 
-def bench(*, size: int = 520, runs: int = 20, threads: int | None = None) -> str:
-    """Time every checkpoint and torchvision's networks; returns the report.
+def bench(names: Sequence[str], *, size: int = 520, runs: int = 20, threads: int | None = None) -> str:
+    """Time checkpoints and torchvision's networks; returns the report.
 
     Args:
+        names: of the checkpoints.
         size: height and width of the networks' input, at least 32.
         runs: rounds after the warm-up.
         threads: for PyTorch; its own choice when None.
@@ -46,7 +56,6 @@ def bench(*, size: int = 520, runs: int = 20, threads: int | None = None) -> str
     torch.set_flush_denormal(True)
     if threads:
         torch.set_num_threads(threads)
-    names = list_checkpoints()
     if not names:
         raise CheckpointError("there is no checkpoint to time; put cards and weights into checkpoints/")
     predictors = {name: load_predictor(name) for name in names}
@@ -55,8 +64,7 @@ def bench(*, size: int = 520, runs: int = 20, threads: int | None = None) -> str
     predictions = _take_turns({name: partial(_predict, predictors[name], photo) for name in names}, runs)
     return "\n".join(
         (
-            f"machine: {cpu_name()}, {os.cpu_count()} cores; {torch.get_num_threads()} threads; "
-            f"PyTorch {torch.__version__}; {runs} rounds",
+            f"{machine()}; {runs} rounds",
             "",
             f"The network alone, one picture of {size} x {size}, milliseconds:",
             _network_table(networks),
@@ -64,6 +72,102 @@ def bench(*, size: int = 520, runs: int = 20, threads: int | None = None) -> str
             f"From the JPEG bytes of a {PHOTO_SIZE[1]} x {PHOTO_SIZE[0]} photo to its label map, median milliseconds:",
             _predict_table(predictions, predictors),
         )
+    )
+
+
+def bench_photos(name: str, *, runs: int = 5, threads: int | None = None) -> str:
+    """How time and memory of `predict` grow with the photo, from its JPEG bytes to its label map; returns the report.
+
+    The network's share stays as it is: it sees every photo at the size its card asks for.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    predictor = load_predictor(name)
+    predictor.predict(synthetic_photo(PHOTO_SIZE))
+    rows: list[Sequence[str]] = []
+    for height, width in PHOTO_SIZES:
+        photo = synthetic_photo((height, width))
+        with _most_memory() as gained:
+            whole, network = np.median([_predict(predictor, photo) for _ in range(runs)], axis=0) * 1000
+        rows.append(
+            (f"{width} x {height}", f"{width * height / 1e6:.1f}", f"{whole:.0f}", f"{network:.0f}",
+             f"{(whole - network) / (width * height / 1e6):.0f}", f"{gained[0] / 1e6:.0f} MB")
+        )  # fmt: skip
+    head = ("photo", "megapixels", "predict ms", "network ms", "the rest, ms per megapixel", "memory on top")
+    return f"{machine()}; {name}, {runs} runs, medians\n\n{text_table(head, rows)}"
+
+
+@contextmanager
+def _most_memory() -> Iterator[list[int]]:
+    """Bytes that this process had at most, beyond what it had at the start: in the list after the block."""
+    process, stop, gained = psutil.Process(), threading.Event(), [0]
+    before = process.memory_info().rss
+
+    def watch() -> None:
+        while not stop.wait(0.002):
+            gained[0] = max(gained[0], process.memory_info().rss - before)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield gained
+    finally:
+        stop.set()
+        watcher.join()
+
+
+def bench_start(*, runs: int = 3) -> str:
+    """How long the page takes from `python app.py` to its first answer, beside the imports alone; returns the report.
+
+    Each round starts both anew, one after the other. The answer is that of /segment to a photo, over HTTP.
+    """
+    imports, answers = [], []
+    for _ in range(runs):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import torch, gradio"], check=True)
+        imports.append(time.perf_counter() - start)
+        answers.append(_first_answer())
+    ratio = np.median(answers) / np.median(imports)
+    return (
+        f"{machine()}; {runs} rounds, medians\n\n"
+        f"import torch, gradio: {np.median(imports):.1f} s\n"
+        f"python app.py to the first answer: {np.median(answers):.1f} s, ratio {ratio:.2f}"
+    )
+
+
+def _first_answer() -> float:
+    """Seconds from the start of the page to its answer about one photo."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    api = f"http://127.0.0.1:{port}/gradio_api"
+    start = time.perf_counter()
+    page = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT, stdout=subprocess.DEVNULL)
+    try:
+        with httpx.Client(timeout=120, trust_env=False) as client:
+            while True:
+                try:
+                    uploaded = client.post(f"{api}/upload", files={"files": ("photo.jpg", synthetic_photo(PHOTO_SIZE))})
+                    break
+                except httpx.TransportError:  # not listening yet
+                    if page.poll() is not None:
+                        raise RuntimeError("the page does not start; try: python app.py") from None
+                    time.sleep(0.02)
+            file = {"path": uploaded.json()[0], "meta": {"_type": "gradio.FileData"}}
+            event = client.post(f"{api}/call/segment", json={"data": [file, list_checkpoints()[0], False]})
+            said = client.get(f"{api}/call/segment/{event.json()['event_id']}").text
+        if "event: complete" not in said:
+            raise RuntimeError(f"the page answered: {said}")
+        return time.perf_counter() - start
+    finally:
+        page.terminate()
+        page.wait()
+
+
+def machine() -> str:
+    """What the figures of a report were taken on."""
+    return (
+        f"machine: {cpu_name()}, {os.cpu_count()} cores; {torch.get_num_threads()} threads; PyTorch {torch.__version__}"
     )
 
 

@@ -1,0 +1,226 @@
+"""Our networks on other runtimes, timed beside PyTorch: ONNX Runtime in float32 and int8, OpenVINO, and LiteRT.
+
+Only `python -m seg bench --runtimes` uses this file, and only it needs the packages of requirements-bench.txt.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import skimage
+import torch
+from PIL import Image
+from torch import nn
+
+from seg.checkpoint import load_checkpoint
+from seg.image import read_image, read_stored
+from seg.metrics import ConfusionMatrix
+from seg.predictor import Predictor
+from seg.table import text_table
+
+Network = Callable[[torch.Tensor], torch.Tensor]
+"""x (1, 3, h, w) -> logits (1, K, h, w), both float32 on the CPU."""
+
+FOLDED = "PyTorch, as predict runs it"
+
+
+def export(network: nn.Module, file: Path) -> None:
+    """Write `network` as ONNX; h and w of its input stay free, in multiples of 32."""
+    side = torch.export.Dim("height", min=1, max=64), torch.export.Dim("width", min=1, max=64)
+    torch.onnx.export(
+        network,
+        (torch.zeros(1, 3, 256, 320),),
+        file,
+        input_names=["x"],
+        output_names=["logits"],
+        dynamic_shapes=({2: 32 * side[0], 3: 32 * side[1]},),
+        external_data=False,
+        dynamo=True,
+        verbose=False,
+    )
+
+
+def onnx_runtime(file: Path, *, threads: int) -> Network:
+    """The exported network on ONNX Runtime."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    return lambda x: torch.from_numpy(session.run(None, {"x": x.contiguous().numpy()})[0])
+
+
+def quantise(file: Path, quantised: Path, inputs: Sequence[torch.Tensor]) -> None:
+    """Write the exported network with int8 weights, and int8 activations whose ranges are those seen on `inputs`."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Inputs(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.left = iter(inputs)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:  # type: ignore[override]
+            x = next(self.left, None)
+            return None if x is None else {"x": x.contiguous().numpy()}
+
+    prepared = quantised.with_suffix(".prepared.onnx")
+    quant_pre_process(file, prepared, skip_symbolic_shape=True)
+    quantize_static(prepared, quantised, Inputs(), per_channel=True, activation_type=QuantType.QUInt8)
+
+
+def openvino(file: Path, *, threads: int) -> Network:
+    """The exported network on OpenVINO, in the precision OpenVINO chooses for this processor."""
+    import openvino
+
+    compiled = openvino.compile_model(file, "CPU", {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"})
+    return lambda x: torch.from_numpy(compiled(x.contiguous().numpy())[0])
+
+
+def litert(file: Path, *, threads: int) -> Callable[[], None]:
+    """A TFLite network of Google's kind on an input of its own size; calling it does one pass over noise."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter: Any = Interpreter(model_path=str(file), num_threads=threads)
+    interpreter.allocate_tensors()
+    (given,) = interpreter.get_input_details()
+    noise = np.random.default_rng(0).integers(0, 256, given["shape"]).astype(given["dtype"])
+    interpreter.set_tensor(given["index"], noise)
+    return lambda: interpreter.invoke()
+
+
+def ways(predictor: Predictor, folder: Path, *, calibration: Sequence[Image.Image]) -> Iterator[tuple[str, Network]]:
+    """Every way this machine can run the network, by name; what is not installed is left out.
+
+    Args:
+        folder: for the exported files; they must stay while the ways are used.
+        calibration: photos that show int8 the ranges of its activations.
+    """
+    threads = torch.get_num_threads()
+    name = predictor.card.name
+    yield "PyTorch eager", load_checkpoint(name)[0]
+    yield FOLDED, predictor.logits
+    file, quantised = folder / f"{name}.onnx", folder / f"{name}.int8.onnx"
+    inputs = [predictor.card.preprocess.apply(photo)[0] for photo in calibration]
+
+    def int8() -> Network:
+        quantise(file, quantised, inputs)
+        return onnx_runtime(quantised, threads=threads)
+
+    made: Mapping[str, Callable[[], Network]] = {
+        "ONNX Runtime": partial(onnx_runtime, file, threads=threads),
+        "ONNX Runtime int8": int8,
+        "OpenVINO": partial(openvino, file, threads=threads),
+    }
+    try:
+        export(predictor.network, file)
+    except ImportError:
+        return
+    for title, make in made.items():
+        try:
+            yield title, make()
+        except ImportError:
+            continue
+
+
+def report(
+    predictors: Mapping[str, Predictor],
+    photos: Sequence[Image.Image],
+    *,
+    runs: int,
+    scored: Sequence[tuple[Path, Path]] = (),
+    tflite: Path | None = None,
+) -> str:
+    """A table with every way of every network: time, memory, agreement with eager, mIoU.
+
+    Time is of one pass over the input that the network's card asks for, for the first photo; the ways take turns.
+    Memory is what the process gained while the way was made and ran once.
+
+    Args:
+        photos: the labels of the ways are compared on these; and they calibrate int8.
+        scored: (photo, label) files for mIoU; none: that column stays empty.
+        tflite: a TFLite network to time beside.
+    """
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, predictor in predictors.items():
+            x = predictor.card.preprocess.apply(photos[0])[0]
+            networks: dict[str, Network] = {}
+            gained: dict[str, int] = {}
+            before = _resident()
+            for way, network in ways(predictor, Path(folder), calibration=photos):
+                _timed(partial(network, x))
+                networks[way] = network
+                gained[way], before = _resident() - before, _resident()
+            times = _take_turns({way: partial(_timed, partial(network, x)) for way, network in networks.items()}, runs)
+            eager = [_labels(predictor, networks["PyTorch eager"], photo) for photo in photos]
+            for way, network in networks.items():
+                mine = [_labels(predictor, network, photo) for photo in photos]
+                same = np.mean([np.mean(a == b) for a, b in zip(mine, eager, strict=True)])
+                miou = f"{_miou(predictor, network, scored):.4f}" if scored else "-"
+                seconds = 1000 * np.array(times[way])
+                rows.append(
+                    (name, way, f"{np.median(seconds):.1f}", f"{np.percentile(seconds, 95):.1f}",
+                     f"{np.median(seconds) / np.median(1000 * np.array(times['PyTorch eager'])):.2f}",
+                     f"{gained[way] / 1e6:.0f} MB", f"{100 * same:.2f} %", miou)
+                )  # fmt: skip
+    if tflite is not None:
+        network_pass = litert(tflite, threads=torch.get_num_threads())
+        seconds = 1000 * np.array(_take_turns({"": partial(_timed, network_pass)}, runs)[""])
+        rows.append((tflite.stem, "LiteRT", f"{np.median(seconds):.1f}", f"{np.percentile(seconds, 95):.1f}", *"----"))
+    head = ("checkpoint", "way", "median ms", "p95", "ratio to eager", "memory", "labels as eager", "mIoU")
+    return text_table(head, rows, left=2)
+
+
+def packaged_photos() -> list[Image.Image]:
+    """The photographs that come with scikit-image."""
+    names = ("chelsea.png", "astronaut.png", "motorcycle_left.png", "coffee.png", "rocket.jpg")
+    return [read_image(Path(skimage.__file__).parent / "data" / name) for name in names]
+
+
+def voc_pairs(folder: Path, count: int) -> list[tuple[Path, Path]]:
+    """`count` (photo, label) files of VOC's val list in `folder`, VOC2012 in the VOCdevkit layout, evenly chosen.
+
+    Raises:
+        FileNotFoundError: the folder is not of that layout.
+    """
+    names = (folder / "ImageSets" / "Segmentation" / "val.txt").read_text("utf-8").split()
+    labels = next(folder / name for name in ("SegmentationClass", "SegmentationClassAug") if (folder / name).is_dir())
+    pairs = [(folder / "JPEGImages" / f"{name}.jpg", labels / f"{name}.png") for name in names]
+    pairs = [pair for pair in pairs if all(file.is_file() for file in pair)]
+    return pairs[:: max(1, len(pairs) // count)][:count]
+
+
+def _take_turns(calls: Mapping[str, Callable[[], float]], runs: int) -> dict[str, list[float]]:
+    rounds = [{name: call() for name, call in calls.items()} for _ in range(runs)]
+    return {name: [one_round[name] for one_round in rounds] for name in calls}
+
+
+@torch.inference_mode()
+def _timed(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+@torch.inference_mode()
+def _labels(predictor: Predictor, network: Network, photo: Image.Image) -> np.ndarray:
+    x, geometry = predictor.card.preprocess.apply(photo)
+    return predictor.card.preprocess.restore_labels(network(x), geometry)[0]
+
+
+def _miou(predictor: Predictor, network: Network, scored: Sequence[tuple[Path, Path]]) -> float:
+    confusion = ConfusionMatrix(len(predictor.card.classes))
+    for photo, label in scored:
+        confusion.update(np.asarray(read_stored(label)), _labels(predictor, network, read_image(photo)))
+    return confusion.miou
+
+
+def _resident() -> int:
+    return int(psutil.Process().memory_info().rss)

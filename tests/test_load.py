@@ -1,0 +1,40 @@
+"""The page under a class: nothing lost, nothing mixed up, a full queue says so, who leaves frees the place."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+from load_page import QueueFullError, Visitor, check, class_of, client_of, compare_endpoint, own_photo
+from page_server import PageServer
+
+pytestmark = pytest.mark.usefixtures("page_server")
+
+
+def test_thirty_visitors_get_their_own_answers(page_server: PageServer):
+    visits = asyncio.run(class_of(page_server, visitors=30, photos=1, side=96))
+    assert len(visits) == 30
+    for visit in visits[::5]:
+        check(visit)
+    assert all(visit.ranks for visit in visits)  # everybody is told a place
+    assert max(visit.ranks[0] for visit in visits) > 10
+
+
+def test_a_full_queue_says_so_and_who_leaves_frees_the_place(page_server: PageServer):
+    async def crowd() -> None:
+        async with client_of(page_server) as client:
+            endpoint = compare_endpoint(page_server)
+            greedy, patient = Visitor(client, endpoint), Visitor(client, endpoint)
+            photo = own_photo(0, side=64)
+            with contextlib.suppress(QueueFullError):
+                for _ in range(200):
+                    await greedy.join(photo)
+            with pytest.raises(QueueFullError, match="Queue is full"):
+                await patient.join(photo)
+            await greedy.leave()
+            visit = await patient.compare(photo)
+            assert visit.ranks[0] < 5  # sixty were waiting
+            check(visit)
+
+    asyncio.run(crowd())
