@@ -26,7 +26,7 @@ def segment_photo(photo: str, network: str, crf: bool = False) -> tuple[Image.Im
     SERVER/gradio_api/file=PATH with the path that came back.
 
     Args:
-        photo: JPEG, PNG, WebP, GIF, BMP or TIFF up to 30 MB; its address: an upload here, or data:; others are not fetched.
+        photo: JPEG, PNG, WebP, GIF, BMP or TIFF up to 30 MB; address: an upload here, or data:; others are not fetched.
         network: name of the network, one of those `python -m seg models` lists, for example "deeplabv3".
         crf: sharpen the borders with a fully connected CRF; takes a second or more.
 
@@ -54,7 +54,7 @@ def compare_networks(photo: str, networks: list[str] | None = None) -> tuple[Ima
     SERVER/gradio_api/file=PATH with the path that came back.
 
     Args:
-        photo: JPEG, PNG, WebP, GIF, BMP or TIFF up to 30 MB; its address: an upload here, or data:; others are not fetched.
+        photo: JPEG, PNG, WebP, GIF, BMP or TIFF up to 30 MB; address: an upload here, or data:; others are not fetched.
         networks: names of at least two networks; default fcn8s, unet and deeplabv3.
 
     Returns:

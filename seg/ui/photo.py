@@ -60,6 +60,9 @@ class Refusal(gr.Error):
         self.reason = reason
 
 
+gr.component_meta.create_or_modify_pyi = lambda *_: None  # Gradio would write a file beside this one at every start
+
+
 class PhotoInput(gr.Image):
     """gr.Image that hands on the upload as it came. Gradio's own would decode it, any format, any size."""
 
