@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import sys
 
@@ -12,7 +13,8 @@ import torch
 
 from seg import CheckpointError
 from seg.image import MAX_BYTES
-from seg.ui import page
+from seg.ui import log, page
+from seg.ui.routes import routes
 
 
 def main() -> None:
@@ -28,6 +30,7 @@ def main() -> None:
         blocks = page.build()
     except CheckpointError as error:
         sys.exit(f"error: {error}")
+    log.start()
     blocks.queue(max_size=60).launch(
         server_name=arguments.host,
         server_port=arguments.port,
@@ -39,6 +42,8 @@ def main() -> None:
         run_history=False,
         footer_links=["api"],
         show_error=False,
+        mcp_server=importlib.util.find_spec("mcp") is not None,
+        app_kwargs={"routes": routes(blocks)},
     )
 
 

@@ -41,8 +41,8 @@ class PageServer:
 
 
 @contextmanager
-def running_page(folder: Path, *arguments: str) -> Iterator[PageServer]:
-    """`python app.py` on a free port; uploads, downloads and the log lie in `folder`."""
+def running_page(folder: Path, *arguments: str, **variables: str) -> Iterator[PageServer]:
+    """`python app.py` on a free port, with environment `variables`; uploads, downloads and the log lie in `folder`."""
     port = free_port()
     server = PageServer(f"http://127.0.0.1:{port}", folder / "app.log")
     environment = {
@@ -50,6 +50,7 @@ def running_page(folder: Path, *arguments: str) -> Iterator[PageServer]:
         "GRADIO_TEMP_DIR": str(folder / "cache"),
         "PYTHONUNBUFFERED": "1",
         "no_proxy": "127.0.0.1,localhost",
+        **variables,
     }
     command = [sys.executable, "app.py", "--port", str(port), "--threads", "1", *arguments]
     with server.log.open("wb") as log:

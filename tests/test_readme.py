@@ -77,7 +77,7 @@ def test_front_matter_versions_are_quoted_and_supported(front_matter):
     assert isinstance(front_matter["python_version"], str), "3.10 without quotes is the number 3.1"
     assert front_matter["python_version"] in {"3.10", "3.11", "3.12"}
     assert isinstance(front_matter["sdk_version"], str)
-    assert re.search(r"^gradio>=6\.31,<7\b", (ROOT / "requirements.txt").read_text("utf-8"), re.MULTILINE)
+    assert re.search(r"^gradio\[mcp\]>=6\.31,<7\b", (ROOT / "requirements.txt").read_text("utf-8"), re.MULTILINE)
     assert front_matter["sdk_version"] >= "6.31.0"
     assert front_matter["sdk_version"].startswith("6.")
 

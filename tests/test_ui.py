@@ -27,7 +27,7 @@ from seg.predictor import Segmentation
 from seg.ui import downloads, page
 from seg.ui.payload import MAX_VIEW, viewer_value
 from seg.ui.photo import EXAMPLES, NOTICED_IN_BROWSER, PhotoInput, open_photo, refuse
-from seg.ui.text import _TEXT, GRADIO, LANGUAGES, SCORES, VIEWER, preferred_language, say
+from seg.ui.text import _TEXT, GRADIO, LANGUAGES, SCORES, VIEWER, asked_language, preferred_language, say
 
 UI = Path(__file__).resolve().parent.parent / "seg" / "ui"
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
@@ -109,7 +109,7 @@ def test_no_key_of_the_page_is_missing_or_unused():
     source = "\n".join(file.read_text("utf-8") for file in UI.rglob("*.py") if file.name != "text.py")
     literal = set(re.findall(r"""say\(\s*[\w.]+, ["'](\w+)["']""", source))
     literal |= set(re.findall(r"""_paragraph\(\w+, ["'](\w+)["']""", source))
-    literal |= {f"error_{reason}" for reason in re.findall(r"""_refusal\(["'](\w+)["']""", source)}
+    literal |= {f"error_{reason}" for reason in re.findall(r"""(?:Refusal|_turned_away)\(["'](\w+)["']""", source)}
     literal |= {f"download_{kind}" for kind in ("labels", "overlay", "zip")} | {"error_title"}
     literal |= {f"error_{reason}" for reason in (reasons_of_refusal() - {"array"}) | set(NOTICED_IN_BROWSER)}
     literal |= {f"class_{kind}" for kind in ("link", "sheet", "copied")}
@@ -172,7 +172,7 @@ def test_preferred_language(header, language):
 )
 def test_the_address_decides_the_language_before_the_browser_does(query, header, language):
     headers = {} if header is None else {"accept-language": header}
-    assert page._first_language(SimpleNamespace(query_params=query, headers=headers)) == language
+    assert asked_language(SimpleNamespace(query_params=query, headers=headers)) == language
 
 
 # What the viewer gets

@@ -8,19 +8,25 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from seg import list_checkpoints, load_predictor
+from seg import list_checkpoints
 from seg.render import disagreement, disagreement_colours, disagreement_picture, overlay, to_indexed
+from seg.ui import log
 from seg.ui.compare import answers, chosen_networks
+from seg.ui.device import Network
 from seg.ui.networks import comparable, default_networks
 from seg.ui.payload import class_ids, facts
-from seg.ui.photo import PhotoInput, open_photo
+from seg.ui.photo import PhotoInput, Refusal, open_photo
 
 
+@log.request("api/segment")
 def segment_photo(photo: str, network: str, crf: bool = False) -> tuple[Image.Image, Image.Image, dict[str, Any]]:
     """Label every pixel of a photo with one of the classes the network knows.
 
+    An agent uploads the photo, `curl -F files=@photo.jpg SERVER/gradio_api/upload`, and gives the address
+    SERVER/gradio_api/file=PATH with the path that came back.
+
     Args:
-        photo: JPEG, PNG, WebP, GIF, BMP or TIFF picture, at most 30 MB and 50 megapixels.
+        photo: JPEG, PNG, WebP, GIF, BMP or TIFF up to 30 MB; address: an upload here, or data:; others are not fetched.
         network: name of the network, one of those `python -m seg models` lists, for example "deeplabv3".
         crf: sharpen the borders with a fully connected CRF; takes a second or more.
 
@@ -31,20 +37,24 @@ def segment_photo(photo: str, network: str, crf: bool = False) -> tuple[Image.Im
     """
     known = list_checkpoints()
     if network not in known:
-        raise gr.Error(f"Unknown network; known: {', '.join(known)}.", print_exception=False)
+        raise Refusal("networks", "en", known=", ".join(known))
     image = open_photo(photo, "en")
-    predictor = load_predictor(network)
-    result = predictor.predict(image, crf=bool(crf))
+    answering = Network(network)
+    result = answering.predict(image, crf=bool(crf))
     labels = to_indexed(result.label_map, result.class_set)
     tinted = overlay(image, result.label_map, result.class_set)
-    return labels, tinted, {**facts(result, predictor.card), "class_ids": class_ids(result.class_set)}
+    return labels, tinted, {**facts(result, answering.card), "class_ids": class_ids(result.class_set)}
 
 
+@log.request("api/compare")
 def compare_networks(photo: str, networks: list[str] | None = None) -> tuple[Image.Image, dict[str, Any]]:
     """Label a photo with several networks and tell where they differ.
 
+    An agent uploads the photo, `curl -F files=@photo.jpg SERVER/gradio_api/upload`, and gives the address
+    SERVER/gradio_api/file=PATH with the path that came back.
+
     Args:
-        photo: JPEG, PNG, WebP, GIF, BMP or TIFF picture, at most 30 MB and 50 megapixels.
+        photo: JPEG, PNG, WebP, GIF, BMP or TIFF up to 30 MB; address: an upload here, or data:; others are not fetched.
         networks: names of at least two networks; default fcn8s, unet and deeplabv3.
 
     Returns:

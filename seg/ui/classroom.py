@@ -10,8 +10,9 @@ from typing import Any
 
 import gradio as gr
 
-from seg import load_predictor
-from seg.ui import downloads
+from seg.ui import downloads, log
+from seg.ui.compare import answers
+from seg.ui.device import Network
 from seg.ui.lab import LabTab, point_of
 from seg.ui.lessons import LESSONS, truth
 from seg.ui.link import View, example_number, read_link, write_link
@@ -174,15 +175,15 @@ def _models_for(desk: Any, models: tuple[str, ...]) -> Any:
 # --- the lab sheet ----------------------------------------------------------------------------------------------------
 
 
+@log.request("page/sheet")
 def _sheet(photo: Any, language: str, key: str, point: Any, *values: Any) -> str:
     """Path of the sheet of this view."""
     image = open_photo(photo, language)
     controls = _controls_of(key, values)
     names = [name for name in controls.get(NETWORKS, []) if name in comparable()] or default_networks()
-    predictors = [load_predictor(name) for name in names]
-    results = [(predictor.predict(image), predictor.card) for predictor in predictors]
+    results = answers(image, [Network(name) for name in names])
     given = _values_of(truth.LESSON.key, values)
-    label = truth.label_of(image, given["source"], given["label"], given["painted"], predictors[0].card.classes)
+    label = truth.label_of(image, given["source"], given["label"], given["painted"], results[0][1].classes)
     if key == truth.LESSON.key and label is not None:
         controls["source"] = "file"  # a painting, too, comes back as a file
     data = write_sheet(image, results, label=label, lesson=key, controls=controls, point=point_of(point))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +9,14 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from seg import Predictor, Segmentation, load_predictor
+from seg import Segmentation
 from seg.card import ModelCard
 from seg.render import MOST_COMPARED
-from seg.ui import downloads, scores
+from seg.ui import downloads, log, scores
+from seg.ui.device import Network
 from seg.ui.networks import comparable, default_networks, load_title
 from seg.ui.payload import viewer_value
-from seg.ui.photo import open_photo
+from seg.ui.photo import Refusal, open_photo
 from seg.ui.text import say
 from seg.ui.viewer import make_viewer
 
@@ -55,7 +55,7 @@ def build(language: str) -> CompareTab:
     return CompareTab(tab, what, networks, run, viewer, download)
 
 
-def chosen_networks(asked: Sequence[str] | None, language: str) -> list[Predictor]:
+def chosen_networks(asked: Sequence[str] | None, language: str) -> list[Network]:
     """The networks of these names, in the order of `comparable`; none asked for: the default ones.
 
     Raises:
@@ -64,20 +64,18 @@ def chosen_networks(asked: Sequence[str] | None, language: str) -> list[Predicto
     known = comparable()
     asked = asked or default_networks()
     if not set(asked) <= set(known):
-        message = say(language, "error_networks", known=", ".join(known))
-        raise gr.Error(html.escape(message), print_exception=False)
+        raise Refusal("networks", language, known=", ".join(known))
     names = [name for name in known if name in asked]
     if len(names) < 2 <= len(known):
-        raise gr.Error(say(language, "error_two"), title=say(language, "error_title"), print_exception=False)
+        raise Refusal("two", language)
     if len(names) > MOST_COMPARED:
-        message = say(language, "error_many", most=MOST_COMPARED)
-        raise gr.Error(message, title=say(language, "error_title"), print_exception=False)
-    return [load_predictor(name) for name in names]
+        raise Refusal("many", language, most=MOST_COMPARED)
+    return [Network(name) for name in names]
 
 
-def answers(image: Image.Image, predictors: Sequence[Predictor]) -> Answers:
+def answers(image: Image.Image, networks: Sequence[Network]) -> Answers:
     """Every network's answer."""
-    return [(predictor.predict(image), predictor.card) for predictor in predictors]
+    return [(network.predict(image), network.card) for network in networks]
 
 
 def compare(
@@ -85,18 +83,19 @@ def compare(
 ) -> Iterator[dict[str, Any]]:
     """The viewer's value after each network; the map of disagreement comes with the last."""
     image = open_photo(photo, language)
-    predictors = chosen_networks(networks, language)
+    chosen = chosen_networks(networks, language)
     found: Answers = []
-    for number, predictor in enumerate(predictors, start=1):
+    for number, network in enumerate(chosen, start=1):
         if progress is not None:
-            title = predictor.card.title
-            words = say(language, "running", title=title, number=number, count=len(predictors))
-            progress((number - 1, len(predictors)), desc=words)
-        found.append((predictor.predict(image), predictor.card))
+            title = network.card.title
+            words = say(language, "running", title=title, number=number, count=len(chosen))
+            progress((number - 1, len(chosen)), desc=words)
+        found.append((network.predict(image), network.card))
         scores.TIMES.served(found[-1][0])
-        yield viewer_value(image, found, comparing=True, complete=number == len(predictors))
+        yield viewer_value(image, found, comparing=True, complete=number == len(chosen))
 
 
+@log.request("page/download")
 def download(photo: str | bytes | None, networks: Sequence[str] | None, language: str) -> str:
     """Path of a ZIP with the chosen networks' pictures and numbers."""
     image = open_photo(photo, language)

@@ -13,6 +13,7 @@ from typing import Any
 
 import gradio as gr
 
+from seg.ui import log
 from seg.ui.board import Block, make_board
 from seg.ui.lessons import LESSONS, Lesson, Parts, Surroundings
 from seg.ui.photo import open_photo
@@ -154,8 +155,9 @@ def ask(lesson: Lesson, photo: Any, language: str, point: Any, values: list[Any]
     """
     if photo is None and lesson.needs_photo:
         return None
-    image = None if photo is None else open_photo(photo, language)
-    return board_value(lesson.answer(photo=image, point=point_of(point), **lesson.checked(values), **more))
+    with log.request(f"page/lab/{lesson.key}"):
+        image = None if photo is None else open_photo(photo, language)
+        return board_value(lesson.answer(photo=image, point=point_of(point), **lesson.checked(values), **more))
 
 
 def board_value(blocks: list[Block]) -> dict[str, Any]:

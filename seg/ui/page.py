@@ -15,9 +15,9 @@ from seg import list_checkpoints
 from seg.card import load_card
 from seg.checkpoint import card_path, check_checkpoint, complete_checkpoints
 from seg.image import MAX_BYTES
-from seg.ui import api, classroom, compare, lab, scores, segment
-from seg.ui.photo import EXAMPLES, NOTICED_IN_BROWSER, PhotoInput, refuse
-from seg.ui.text import GRADIO, LANGUAGES, preferred_language, say
+from seg.ui import api, classroom, compare, device, lab, log, scores, segment
+from seg.ui.photo import EXAMPLES, NOTICED_IN_BROWSER, FromAgents, PhotoInput, refuse
+from seg.ui.text import GRADIO, LANGUAGES, asked_language, say
 
 CSS = (Path(__file__).parent / "page.css").read_text("utf-8")
 JS = (Path(__file__).parent / "page.js").read_text("utf-8")
@@ -58,6 +58,7 @@ def build() -> gr.Blocks:
     """The whole page; every checkpoint is checked, so a damaged one stops the start and not a visitor."""
     for name in complete_checkpoints():
         check_checkpoint(name)
+    device.prepare()
     language = "en"
     with gr.Blocks(title="SegLab", analytics_enabled=False, delete_cache=(CACHE_SWEEP, CACHE_AGE)) as page:
         with gr.Row(elem_classes="seglab-head"):
@@ -101,6 +102,7 @@ def build() -> gr.Blocks:
         segmented = gr.State((None, None, False))  # photo, network and CRF that the tab "Segment" was last asked for
         compared = gr.State((None, []))  # the photo and networks that the tab "Compare" shows
         api.build()
+        page.temp_file_sets.append(FromAgents())
 
         # Light events: language and tabs.
         def speak(language: str) -> list[Any]:
@@ -194,7 +196,7 @@ def build() -> gr.Blocks:
             """What the address asks for; the language also from what the browser prefers."""
             view, updates = classroom.open_link(request, inside)
             tab = "lab" if view.lesson else "segment"
-            return [_first_language(request), gr.Tabs(selected=tab), tab, view.large, *updates]
+            return [asked_language(request), gr.Tabs(selected=tab), tab, view.large, *updates]
 
         follow(page.load(arrive, None, [*shown, *classroom.network_controls(inside)], **_LIGHT))
         for button, kind in one.downloads:
@@ -228,8 +230,9 @@ def _compare(
     language: str,
     progress: gr.Progress = gr.Progress(),  # noqa: B008
 ) -> Iterator[tuple[Any, Any]]:
-    for value in compare.compare(photo, networks, language, progress):
-        yield value, (photo, networks)
+    with log.request("page/compare"):
+        for value in compare.compare(photo, networks, language, progress):
+            yield value, (photo, networks)
 
 
 def _compare_if_looked_at(
@@ -257,12 +260,6 @@ def _compare_if_looked_at(
             yield None, asked
 
 
-def _first_language(request: gr.Request) -> str:
-    """`?lang=zh` in the address, else what the browser prefers."""
-    asked = request.query_params.get("lang", "")
-    return asked if asked in LANGUAGES.values() else preferred_language(request.headers.get("accept-language", ""))
-
-
 def _head(language: str) -> str:
     return f"<h1>SegLab</h1><p>{html.escape(say(language, 'tagline'))}</p>"
 
@@ -276,7 +273,8 @@ def _note(language: str) -> str:
 
 def _foot(language: str) -> str:
     """Gradio's own footer speaks the browser's language, not the one chosen here."""
-    return f'<p><a href="?view=api" target="_blank">{html.escape(say(language, "api"))}</a></p>'
+    code = f'<a href="code?lang={language}" target="_blank">{html.escape(say(language, "code"))}</a>'
+    return f'<p>{code} · <a href="?view=api" target="_blank">{html.escape(say(language, "api"))}</a></p>'
 
 
 def _paragraph(language: str, key: str) -> str:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import re
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import gradio as gr
 import skimage
@@ -16,6 +20,7 @@ from gradio_client.utils import is_http_url_like
 from PIL import Image
 
 from seg.image import FORMATS, MAX_BYTES, MAX_PIXELS, InvalidImageError, read_image
+from seg.ui import log
 from seg.ui.text import say
 
 _SKIMAGE = Path(skimage.__file__).parent / "data"
@@ -41,6 +46,23 @@ ACCEPTED = (
 """What can be uploaded, in words."""
 
 
+class Refusal(gr.Error):
+    """What is wrong and what to do, in the visitor's language.
+
+    Attributes:
+        reason: the same in one word, for the log.
+    """
+
+    def __init__(self, reason: str, language: str, **values: object) -> None:
+        """Say `error_<reason>` of `seg.ui.text`."""
+        message = html.escape(say(language, f"error_{reason}", **values))
+        super().__init__(message, title=say(language, "error_title"), print_exception=False)
+        self.reason = reason
+
+
+gr.component_meta.create_or_modify_pyi = lambda *_: None  # Gradio would write a file beside this one at every start
+
+
 class PhotoInput(gr.Image):
     """gr.Image that hands on the upload as it came. Gradio's own would decode it, any format, any size."""
 
@@ -56,7 +78,7 @@ class PhotoInput(gr.Image):
             except ValueError:
                 return b"not base64"  # refused later, as every other file that is no picture
         if payload.path and not uploaded(payload.path):
-            raise _refusal("missing", "en")  # Gradio does not check a path that comes without "meta"
+            raise _turned_away("missing")  # Gradio does not check a path that comes without "meta"
         return payload.path
 
     def api_info(self) -> dict[str, Any]:
@@ -67,10 +89,26 @@ class PhotoInput(gr.Image):
         return {"path": "photo.jpg", "orig_name": "photo.jpg", "meta": {"_type": "gradio.FileData"}}
 
     async def async_move_resource_to_block_cache(self, url_or_file_path: str | Path | None) -> str | None:
-        """Gradio would fetch an address for the visitor. This page asks no other machine for anything."""
+        """Gradio would fetch an address for the visitor. This page asks no other machine for anything.
+
+        Agents know nothing but addresses, so that of a photo uploaded here stands for the photo.
+        """
         if is_http_url_like(str(url_or_file_path)):
-            raise _refusal("address", "en")
+            url_or_file_path = unquote(str(url_or_file_path).partition("/gradio_api/file=")[2])
+            if not url_or_file_path or not uploaded(url_or_file_path):
+                raise _turned_away("address")
         return await super().async_move_resource_to_block_cache(url_or_file_path)
+
+
+class FromAgents(set):
+    """Files that Gradio makes of the data: addresses that agents send, and then forgets.
+
+    As one of the page's `temp_file_sets` it reminds Gradio of them, so that they are deleted as all others are.
+    """
+
+    def __iter__(self) -> Iterator[str]:
+        files = Path(get_upload_folder()).glob("*/file*")
+        return (str(file) for file in files if re.fullmatch("[0-9a-f]{64}", file.parent.name))
 
 
 def uploaded(path: str) -> bool:
@@ -90,11 +128,13 @@ def open_photo(photo: str | bytes | None, language: str) -> Image.Image:
         gr.Error: what is wrong and what to do, in `language`; never a file name or a path.
     """
     if photo is None:
-        raise _refusal("none", language)
+        raise Refusal("none", language)
     try:
-        return read_image(photo)
+        image = read_image(photo)
     except InvalidImageError as error:
-        raise _refusal(error.reason, language, **error.values) from None
+        raise Refusal(error.reason, language, **error.values) from None
+    log.saw(image)
+    return image
 
 
 NOTICED_IN_BROWSER = ("bytes", "clipboard", "webcam")
@@ -103,9 +143,12 @@ NOTICED_IN_BROWSER = ("bytes", "clipboard", "webcam")
 
 def refuse(reason: str, language: str) -> None:
     """Say one of `NOTICED_IN_BROWSER`."""
-    raise _refusal(reason, language, limit=MAX_BYTES // 1_000_000)
+    raise Refusal(reason, language, limit=MAX_BYTES // 1_000_000)
 
 
-def _refusal(reason: str, language: str, **values: object) -> gr.Error:
-    message = html.escape(say(language, f"error_{reason}", **values))
-    return gr.Error(message, title=say(language, "error_title"), print_exception=False)
+def _turned_away(reason: str) -> Refusal:
+    """A photo that Gradio hands over does not even reach the request it came with."""
+    refusal = Refusal(reason, "en")
+    with suppress(Refusal), log.request("photo"):
+        raise refusal
+    return refusal

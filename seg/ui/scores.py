@@ -18,11 +18,13 @@ from typing import Any
 
 import gradio as gr
 
-from seg import Predictor, Segmentation, list_checkpoints, load_predictor
+from seg import Segmentation, list_checkpoints
 from seg.card import ModelCard, load_card
 from seg.checkpoint import card_path
 from seg.classes import ClassSet
 from seg.image import read_image
+from seg.ui import log
+from seg.ui.device import Network
 from seg.ui.photo import EXAMPLES
 from seg.ui.text import SCORES, say
 
@@ -65,9 +67,10 @@ def value(language: str) -> dict[str, Any]:
     return scores_value([load_card(card_path(name)) for name in list_checkpoints()], TIMES, language)
 
 
+@log.request("page/scores/measure")
 def measure(language: str) -> dict[str, Any]:
     """Time every network on this machine, then the value with these times."""
-    TIMES.measure([load_predictor(name) for name in list_checkpoints()])
+    TIMES.measure([Network(name) for name in list_checkpoints()])
     return value(language)
 
 
@@ -98,16 +101,16 @@ class Times:
         """Remember how long this answer took."""
         self._served.setdefault(result.checkpoint, deque(maxlen=_KEPT)).append(result.seconds)
 
-    def measure(self, predictors: Sequence[Predictor], clock: Callable[[], float] = time.perf_counter) -> None:
+    def measure(self, networks: Sequence[Network], clock: Callable[[], float] = time.perf_counter) -> None:
         """Show every network the same photo `RUNS` times, in turn, so that a busy moment meets all of them."""
         photo = read_image(EXAMPLES[1])
-        taken: dict[str, list[float]] = {predictor.card.name: [] for predictor in predictors}
+        taken: dict[str, list[float]] = {network.card.name: [] for network in networks}
         for run in range(RUNS + 1):
-            for predictor in predictors:
+            for network in networks:
                 start = clock()
-                predictor.predict(photo)
+                network.predict(photo)
                 if run:  # the first one warms up
-                    taken[predictor.card.name].append(clock() - start)
+                    taken[network.card.name].append(clock() - start)
         self._measured = {name: TimeHere(median(seconds), RUNS, True) for name, seconds in taken.items()}
 
     def of(self, name: str) -> TimeHere | None:

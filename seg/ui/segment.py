@@ -7,8 +7,9 @@ from typing import Any
 
 import gradio as gr
 
-from seg import list_checkpoints, load_predictor
-from seg.ui import downloads, scores
+from seg import list_checkpoints
+from seg.ui import downloads, log, scores
+from seg.ui.device import Network
 from seg.ui.networks import load_title
 from seg.ui.payload import viewer_value
 from seg.ui.photo import open_photo
@@ -62,23 +63,25 @@ def build(language: str) -> SegmentTab:
     return SegmentTab(tab, network, crf, run, viewer, buttons)
 
 
+@log.request("page/segment")
 def segment(photo: str | bytes | None, network: str, language: str, crf: bool = False) -> dict[str, Any]:
     """The viewer's value for one photo and one network."""
     image = open_photo(photo, language)
-    predictor = load_predictor(network)
-    result = predictor.predict(image, crf=crf)
+    answering = Network(network)
+    result = answering.predict(image, crf=crf)
     if not crf:
         scores.TIMES.served(result)
-    return viewer_value(image, [(result, predictor.card)])
+    return viewer_value(image, [(result, answering.card)])
 
 
+@log.request("page/download")
 def download(kind: str, photo: str | bytes | None, network: str, language: str, crf: bool = False) -> str:
     """Path of the file to download. The answer is computed anew: quicker than keeping everybody's pictures."""
     image = open_photo(photo, language)
-    predictor = load_predictor(network)
-    result = predictor.predict(image, crf=crf)
+    answering = Network(network)
+    result = answering.predict(image, crf=crf)
     if kind == "labels":
         return downloads.to_cache(downloads.labels_png(result), f"{network}_labels.png")
     if kind == "overlay":
         return downloads.to_cache(downloads.overlay_png(image, result), f"{network}_overlay.png")
-    return downloads.to_cache(downloads.zip_all(image, [(result, predictor.card)]), f"{network}.zip")
+    return downloads.to_cache(downloads.zip_all(image, [(result, answering.card)]), f"{network}.zip")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 LANGUAGES = {"English": "en", "中文": "zh"}
 
 _TEXT: dict[str, dict[str, str]] = {
@@ -23,6 +25,9 @@ _TEXT: dict[str, dict[str, str]] = {
         "en": "The networks know 20 kinds of things: {classes}. Everything else is background.",
         "zh": "网络认识 20 类物体：{classes}。其余都算背景。",
     },
+    "code": {"en": "Use it from code", "zh": "用代码调用"},
+    "code_copy": {"en": "Copy", "zh": "复制"},
+    "code_copied": {"en": "Copied", "zh": "已复制"},
     "api": {"en": "Use via API", "zh": "通过 API 使用"},
     "segment_tab": {"en": "Segment", "zh": "分割"},
     "compare_tab": {"en": "Compare", "zh": "比较"},
@@ -409,6 +414,12 @@ def say(language: str, key: str, **values: object) -> str:
     """The page's words for `key`; an unknown language falls back to English."""
     entry = _TEXT[key]
     return entry.get(language, entry["en"]).format(**values)
+
+
+def asked_language(request: Any) -> str:
+    """What the address of a request asks for, `?lang=zh`; else what the browser prefers."""
+    asked = request.query_params.get("lang", "")
+    return asked if asked in LANGUAGES.values() else preferred_language(request.headers.get("accept-language", ""))
 
 
 def preferred_language(accept_language: str) -> str:

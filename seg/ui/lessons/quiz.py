@@ -21,6 +21,7 @@ from PIL import Image
 from seg import Predictor, load_predictor
 from seg.explain.shape import Shape, busiest, shape_of
 from seg.render import changed_picture, disagreement, disagreement_colours, disagreement_picture, overlay, share_text
+from seg.ui import log
 from seg.ui.board import Block, Text, Words, both, box, cell, picture, pictures, table, text
 from seg.ui.lessons._lesson import Extra, Lesson, Parts, Surroundings
 from seg.ui.networks import default_networks, load_title
@@ -245,6 +246,7 @@ def score_words(score: Any, language: str) -> str:
     return f"<p>{html.escape(words[language])}</p>"
 
 
+@log.request("page/lab/quiz/check")
 def hand_in(
     photo: Any, language: str, now: Any, score: Any, a: Any, b: Any, c: Any, reason: Any
 ) -> tuple[Any, dict[str, int]]:
