@@ -5,16 +5,23 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import signal
 import sys
+import threading
+import time
+from types import FrameType
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
+import gradio as gr
 import torch
 
 from seg import CheckpointError
 from seg.image import MAX_BYTES
-from seg.ui import log, page
+from seg.ui import answers, log, page
 from seg.ui.routes import routes
+
+GRACE = 8  # seconds to finish in: Docker kills after ten
 
 
 def main() -> None:
@@ -31,6 +38,8 @@ def main() -> None:
     except CheckpointError as error:
         sys.exit(f"error: {error}")
     log.start()
+    answers.forget_in_background()
+    stop = _told_to_stop()
     blocks.queue(max_size=60).launch(
         server_name=arguments.host,
         server_port=arguments.port,
@@ -44,7 +53,31 @@ def main() -> None:
         show_error=False,
         mcp_server=importlib.util.find_spec("mcp") is not None,
         app_kwargs={"routes": routes(blocks)},
+        prevent_thread_block=True,
     )
+    stop.wait()
+    _finish(blocks)
+
+
+def _told_to_stop() -> threading.Event:
+    """Set when SIGTERM (a container's end) or Ctrl-C arrives."""
+    stop = threading.Event()
+
+    def note(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, note)
+    return stop
+
+
+def _finish(blocks: gr.Blocks) -> None:
+    """Answer those who wait, and go; who still waits after `GRACE` seconds gets no answer."""
+    end = time.monotonic() + GRACE
+    while (len(blocks._queue) or any(blocks._queue.active_jobs)) and time.monotonic() < end:
+        time.sleep(0.1)
+    time.sleep(1)  # programs come back for the pictures of their answer
+    blocks.close(verbose=False)
 
 
 if __name__ == "__main__":

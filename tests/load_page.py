@@ -66,6 +66,7 @@ class Visitor:
         self.client = client
         self.endpoint = endpoint
         self.session = uuid.uuid4().hex
+        self.listening = False
 
     async def join(self, photo: bytes) -> str:
         """Upload a photo and ask for a comparison; returns the event's id.
@@ -91,6 +92,7 @@ class Visitor:
                 if not line.startswith("data:"):
                     continue
                 message = json.loads(line.removeprefix("data:"))
+                self.listening = True
                 if message["msg"] == "estimation":
                     visit.ranks.append(message["rank"])
                 elif message["msg"] == "process_completed":

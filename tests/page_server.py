@@ -26,6 +26,7 @@ class PageServer:
 
     url: str
     log: Path
+    process: subprocess.Popen
 
     def said(self) -> str:
         return self.log.read_text("utf-8", "replace")
@@ -44,7 +45,7 @@ class PageServer:
 def running_page(folder: Path, *arguments: str, **variables: str) -> Iterator[PageServer]:
     """`python app.py` on a free port, with environment `variables`; uploads, downloads and the log lie in `folder`."""
     port = free_port()
-    server = PageServer(f"http://127.0.0.1:{port}", folder / "app.log")
+    log_file = folder / "app.log"
     environment = {
         **os.environ,
         "GRADIO_TEMP_DIR": str(folder / "cache"),
@@ -53,12 +54,13 @@ def running_page(folder: Path, *arguments: str, **variables: str) -> Iterator[Pa
         **variables,
     }
     command = [sys.executable, "app.py", "--port", str(port), "--threads", "1", *arguments]
-    with server.log.open("wb") as log:
+    with log_file.open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    server = PageServer(f"http://127.0.0.1:{port}", log_file, process)
     try:
-        _wait_until_it_answers(process, server)
+        _wait_until_it_answers(server)
         yield server
-        assert process.poll() is None, f"the page has stopped by itself:\n{server.said()}"
+        assert process.poll() in (None, 0), f"the page has stopped by itself:\n{server.said()}"
     finally:
         process.terminate()
         try:
@@ -74,10 +76,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_until_it_answers(process: subprocess.Popen, server: PageServer) -> None:
+def _wait_until_it_answers(server: PageServer) -> None:
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end:
-        assert process.poll() is None, f"app.py ended with code {process.returncode}:\n{server.said()}"
+        assert server.process.poll() is None, f"app.py ended with code {server.process.returncode}:\n{server.said()}"
         try:
             with urllib.request.urlopen(f"{server.url}/config", timeout=10):
                 return

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
+from pathlib import Path
 
 import pytest
 from load_page import QueueFullError, Visitor, check, class_of, client_of, compare_endpoint, own_photo
-from page_server import PageServer
-
-pytestmark = pytest.mark.usefixtures("page_server")
+from page_server import PageServer, running_page
 
 
 def test_thirty_visitors_get_their_own_answers(page_server: PageServer):
@@ -38,3 +38,23 @@ def test_a_full_queue_says_so_and_who_leaves_frees_the_place(page_server: PageSe
             check(visit)
 
     asyncio.run(crowd())
+
+
+def test_who_waits_at_the_end_is_answered(tmp_path: Path):
+    """SIGTERM: a page that has to go finishes what it was asked, and is then gone."""
+    with running_page(tmp_path) as server:
+
+        async def late() -> None:
+            async with client_of(server) as client:
+                endpoint = compare_endpoint(server)
+                visitors = [Visitor(client, endpoint) for _ in range(3)]
+                asked = [asyncio.create_task(one.compare(own_photo(i, side=200))) for i, one in enumerate(visitors)]
+                while not all(one.listening for one in visitors):
+                    await asyncio.sleep(0.01)
+                server.process.send_signal(signal.SIGTERM)
+                for visit in await asyncio.gather(*asked):
+                    check(visit)
+
+        asyncio.run(late())
+        assert server.process.wait(30) == 0
+    assert not server.crashes(), server.said()

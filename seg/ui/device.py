@@ -21,7 +21,7 @@ from PIL import Image
 from seg import Segmentation, load_predictor
 from seg.card import load_card
 from seg.checkpoint import card_path, list_checkpoints
-from seg.ui import log
+from seg.ui import answers, log
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SECONDS = 15  # for which ZeroGPU lends the card; one photo takes one or two, a CRF included
@@ -56,8 +56,8 @@ class Network:
         log.asked(name)
 
     def predict(self, photo: Image.Image, *, crf: bool = False) -> Segmentation:
-        """What `Predictor.predict` says."""
-        return _predict(self._name, photo, crf)
+        """What `Predictor.predict` says, or said to this visitor before."""
+        return answers.kept(photo, (self._name, crf), lambda: _predict(self._name, photo, crf))
 
 
 def prepare() -> None:

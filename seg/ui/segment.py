@@ -76,7 +76,7 @@ def segment(photo: str | bytes | None, network: str, language: str, crf: bool = 
 
 @log.request("page/download")
 def download(kind: str, photo: str | bytes | None, network: str, language: str, crf: bool = False) -> str:
-    """Path of the file to download. The answer is computed anew: quicker than keeping everybody's pictures."""
+    """Path of the file to download, made anew from the answer that was kept."""
     image = open_photo(photo, language)
     answering = Network(network)
     result = answering.predict(image, crf=crf)

@@ -93,7 +93,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
 
 
 def test_under_a_path(browser: Any, proxy: Proxy) -> None:  # noqa: F811
-    visitor = Visitor(browser, PageServer(proxy.url, None))  # type: ignore[arg-type]
+    visitor = Visitor(browser, PageServer(proxy.url, None, None))  # type: ignore[arg-type]
     visitor.upload(CAT)
     foot = visitor.page.locator(".seglab-foot a").first
     with visitor.context.expect_page() as opened:
