@@ -43,6 +43,8 @@ class Kept:
                 self._answers.move_to_end(key)
                 return self._answers[key][1]
         made = make()  # outside the lock: others need not wait for this network
+        if _bytes(made) > MOST_BYTES:
+            return made
         with self._lock:
             self._answers[key] = (self._clock(), made)
             while sum(_bytes(answer) for _, answer in self._answers.values()) > MOST_BYTES:
