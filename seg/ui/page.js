@@ -19,6 +19,8 @@
       const file = picture.src.replace(/.*\/|\.\w+$/g, "");
       put(picture.closest("button"), "ariaLabel", ours(file) || file);
     }
+    const label = document.querySelector("#photo [data-testid=block-label]");
+    for (const picture of document.querySelectorAll("#photo img")) put(picture, "alt", label?.textContent.trim());
     for (const node of document.querySelectorAll("#photo [aria-label], #photo [title], [data-testid=toast-close]")) {
       const dropping = node.hasAttribute("aria-dropeffect") && ours("Drop an image file here to upload");
       put(node, "ariaLabel", dropping || ours(node.ariaLabel || ""));

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from seg.card import ModelCard
-from seg.classes import ClassSet
+from seg.classes import ClassSet, safe_looks
 from seg.predictor import Segmentation
 from seg.render import disagreement, disagreement_colours, disagreement_picture, to_indexed
 
@@ -49,15 +49,28 @@ def viewer_value(
             "height": height,
             "original": list(photo.size),
         },
-        "classes": [
-            {"en": english, "zh": chinese, "colour": list(colour)}
-            for english, chinese, colour in zip(class_set.names, class_set.names_zh, class_set.colours, strict=True)
-        ],
+        "classes": _classes(class_set, results),
         "networks": [
             _network(result, card, label_map) for (result, card), label_map in zip(results, label_maps, strict=True)
         ],
         "disagreement": _disagreement(label_maps) if comparing and complete else None,
     }
+
+
+def _classes(class_set: ClassSet, results: Sequence[tuple[Segmentation, ModelCard]]) -> list[dict[str, Any]]:
+    """Names and colour of every class; of those found in the photo also the look that is safe for the colour-blind.
+
+    The first network's classes come first, so that no look changes while a comparison's other networks arrive.
+    """
+    ids = class_ids(class_set)
+    looks = safe_looks(ids[name] for result, _ in results for name in result.class_areas)
+    classes: list[dict[str, Any]] = [
+        {"en": english, "zh": chinese, "colour": list(colour)}
+        for english, chinese, colour in zip(class_set.names, class_set.names_zh, class_set.colours, strict=True)
+    ]
+    for class_id, (colour, pattern) in looks.items():
+        classes[class_id]["safe"] = {"colour": list(colour), "pattern": pattern}
+    return classes
 
 
 def _view_size(photo: Image.Image) -> tuple[int, int]:
@@ -71,7 +84,7 @@ def _sample(length: int, shown: int) -> np.ndarray:
 
 
 def _network(result: Segmentation, card: ModelCard, label_map: np.ndarray) -> dict[str, Any]:
-    ids = {name: i for i, name in enumerate(result.class_set.names)}
+    ids = class_ids(result.class_set)
     return {
         "name": card.name,
         "title": card.title,

@@ -85,7 +85,7 @@ def picture(
         image: RGB, or mode "P" (label maps), or (h, w, 3) uint8.
         title: above it.
         note: below it, small.
-        alt: what it shows, for who cannot see it; default the title and the note.
+        alt: what it shows beside title and note, for who cannot see it.
         pixelated: enlarge it in squares, for pictures of few pixels whose pixels are the point.
         pick: a click or Enter on it triggers the board's event `pick`.
         shapes: `dot`, `box` and `line`, in pixels of `image` as it is given.

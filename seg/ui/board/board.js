@@ -13,6 +13,7 @@ const DASHES = ["", "7 4", "2 4", "10 3 2 3", "4 2", "12 4", "1 3", "6 2 2 2"]; 
 const page = document.documentElement;
 const language = () => ((page.lang || props.lang || "").startsWith("zh") ? "zh" : "en");
 const say = (words) => (words && typeof words === "object" ? words[language()] ?? words.en : String(words ?? ""));
+const pointed = new Map(); // where somebody pointed last, by the picture's title: the keys go on from there
 const open = new Set(); // titles of the tables somebody unfolded; outlives a new answer
 
 function make(tag, attributes = {}, ...children) {
@@ -79,9 +80,9 @@ function oneGrid({ values, title, note, marked }) {
 
 function onePicture(item) {
   const image = make("img", { src: item.src, width: item.width, height: item.height, class: item.pixelated ? "board-pixels" : "" });
-  image.alt = [say(item.alt) || [say(item.title), say(item.note)].filter(Boolean).join(". ")].join("");
+  image.alt = [item.title, item.note, item.alt].map(say).filter(Boolean).join(". ");
   const frame = make("div", { class: "board-frame" }, image, shapesOf(item));
-  if (item.pick) makePickable(frame, item);
+  if (item.pick) makePickable(frame, item, image.alt);
   const note = say(item.note) ? make("p", { class: "board-note" }, say(item.note)) : null;
   return make("figure", {}, make("figcaption", {}, say(item.title)), frame, note);
 }
@@ -103,21 +104,26 @@ function shapesOf({ width, height, shapes }) {
   return svg;
 }
 
-function makePickable(frame, item) {
+function makePickable(frame, item, inWords) {
   const cross = make("span", { class: "board-cross" });
   cross.hidden = true;
-  let at = [0.5, 0.5];
+  const name = JSON.stringify(item.title);
+  let at = pointed.get(name) || [0.5, 0.5];
+  frame.dataset.focus = name; // what it is called changes with the place, this does not
   frame.classList.add("board-pick");
   frame.append(cross);
   frame.tabIndex = 0;
   frame.setAttribute("role", "button");
-  frame.setAttribute("aria-label", `${say(item.title)}. ${say(WORDS.keys)}`);
+  frame.setAttribute("aria-label", `${inWords}. ${say(WORDS.keys)}`);
   const show = (visible) => {
     cross.hidden = !visible;
     cross.style.left = 100 * at[0] + "%";
     cross.style.top = 100 * at[1] + "%";
   };
-  const ask = () => trigger("pick", { x: at[0], y: at[1] });
+  const ask = () => {
+    pointed.set(name, at);
+    trigger("pick", { x: at[0], y: at[1] });
+  };
   frame.addEventListener("click", (event) => {
     const inside = frame.getBoundingClientRect();
     at = [(event.clientX - inside.left) / inside.width, (event.clientY - inside.top) / inside.height].map((v) => Math.min(0.9999, Math.max(0, v)));
@@ -190,13 +196,14 @@ function rangeOf(values) {
 
 function draw() {
   const value = props.value;
-  const focused = root.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null;
+  const nameOf = (node) => node.dataset.focus || node.getAttribute("aria-label");
+  const focused = root.contains(document.activeElement) ? nameOf(document.activeElement) : null;
   root.lang = language() === "zh" ? "zh-CN" : "en";
   const empty = root.querySelector(".board-empty");
   empty.textContent = say(WORDS.empty);
   empty.hidden = Boolean(value);
   root.querySelector(".board-blocks").replaceChildren(...(value ? value.blocks.map((block) => BLOCKS[block.kind](block)) : []));
-  if (focused) [...root.querySelectorAll("[aria-label]")].find((node) => node.getAttribute("aria-label") === focused)?.focus({ preventScroll: true });
+  if (focused) [...root.querySelectorAll("[aria-label]")].find((node) => nameOf(node) === focused)?.focus({ preventScroll: true });
   root.dataset.shown = value ? value.id : ""; // tests and screenshots wait for this
 }
 

@@ -8,10 +8,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gradio as gr
+import numpy as np
 from PIL import Image
 
+from seg.classes import ClassSet
+from seg.render import legend, overlay, share_text
 from seg.transforms import Geometry
-from seg.ui.board import MAX_SIDE, Block, Words, both
+from seg.ui.board import MAX_SIDE, Block, Text, Words, both, picture
 from seg.ui.networks import comparable, default_networks, load_title
 
 HEADINGS: dict[str, Words] = {
@@ -75,6 +78,25 @@ def networks(names: Sequence[str] | None = None) -> Control:
     known = comparable() if names is None else [name for name in comparable() if name in names]
     first = [name for name in default_networks() if name in known] or known[:1]
     return several("names", both("Networks", "网络"), [(load_title(name), name) for name in known], first)
+
+
+def shares_in_words(label_map: np.ndarray, classes: ClassSet) -> Words:
+    """What a label map (H, W) shows, for who cannot see it: every class in it with its share, largest first."""
+    counts = np.bincount(label_map.ravel(), minlength=256)
+    present = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i]]
+
+    def said(language: str) -> str:
+        named = legend(classes, present, language=language)
+        return ", ".join(f"{name} {share_text(counts[i] / label_map.size)}" for i, name, _ in named)
+
+    return both(said("en"), said("zh").replace(", ", "，"))
+
+
+def label_picture(
+    photo: Image.Image, label_map: np.ndarray, classes: ClassSet, title: Text, **more: Any
+) -> dict[str, Any]:
+    """The photo with its classes tinted, and in words what they are; `more` as for `picture`."""
+    return picture(overlay(photo, label_map, classes), title, alt=shares_in_words(label_map, classes), **more)
 
 
 def at_most(photo: Image.Image, geometry: Geometry, side: int = MAX_SIDE) -> tuple[Image.Image, Geometry]:

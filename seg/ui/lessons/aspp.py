@@ -21,9 +21,9 @@ from seg.explain.deeplab import (
 )
 from seg.models.backbone import resize
 from seg.models.deeplab import DeepLabV3
-from seg.render import changed_picture, overlay, share_text, signed_picture
+from seg.render import changed_picture, share_text, signed_picture
 from seg.ui.board import Block, Words, both, box, cell, dot, picture, pictures, table, text
-from seg.ui.lessons._lesson import Lesson, at_most, several
+from seg.ui.lessons._lesson import Lesson, at_most, label_picture, several
 
 NAME = "deeplabv3"
 PAPER = (6, 12, 18)  # rates at output stride 16
@@ -67,8 +67,10 @@ def answer(*, photo: Image.Image, point: tuple[float, float], heard: list[int]) 
     names = classes.names[winner], classes.names_zh[winner]
     return [
         pictures(
-            picture(
-                overlay(small, intact, classes),
+            label_picture(
+                small,
+                intact,
+                classes,
                 both("All branches: click on the picture", "所有分支：点一下图"),
                 note=both(
                     "Boxes: how far each rate reaches, in the colours of the table. A side that is not seen lies "
@@ -78,7 +80,7 @@ def answer(*, photo: Image.Image, point: tuple[float, float], heard: list[int]) 
                 pick=True,
                 shapes=shapes,
             ),
-            picture(overlay(small, now, classes), both("The branches that are heard", "只听这些分支")),
+            label_picture(small, now, classes, both("The branches that are heard", "只听这些分支")),
             picture(changed_picture(small, intact != now), both("What changed (red)", "改变之处（红色）")),
             columns=3,
         ),

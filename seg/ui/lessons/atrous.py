@@ -25,9 +25,9 @@ from seg.explain.deeplab import (
     taps,
 )
 from seg.models.deeplab import DeepLabV3
-from seg.render import overlay, share_text, signed_picture
+from seg.render import share_text, signed_picture
 from seg.ui.board import Block, Words, both, cell, dot, picture, pictures, table, text
-from seg.ui.lessons._lesson import Lesson, at_most, choice, slider
+from seg.ui.lessons._lesson import Lesson, at_most, choice, label_picture, slider
 
 STRIDES = (8, 16, 32)
 TRAINED = 16  # output stride of the paper's network and of ours, unless its card says otherwise
@@ -133,7 +133,7 @@ def _strides(photo: Image.Image) -> list[Block]:
             f"{width // stride} × {height // stride} positions, rates {rates}",
             f"{width // stride} × {height // stride} 个位置，扩张率 {rates}",
         )
-        items.append(picture(overlay(small, maps[stride], card.classes), _named(stride), note=note))
+        items.append(label_picture(small, maps[stride], card.classes, _named(stride), note=note))
     macs = {stride: macs_at(stride, (height, width)) for stride in STRIDES}
     own = output_stride()
     rows = [

@@ -12,9 +12,9 @@ from PIL import Image
 from seg import Predictor, list_checkpoints, load_predictor
 from seg.classes import ClassSet
 from seg.explain.crf import CrfSettings, colour_steps, dense_crf_steps
-from seg.render import changed_picture, overlay, share_text
+from seg.render import changed_picture, share_text
 from seg.ui.board import Block, Words, both, cell, chart, picture, pictures, table, text
-from seg.ui.lessons._lesson import Lesson, at_most, choice, slider
+from seg.ui.lessons._lesson import Lesson, at_most, choice, label_picture, slider
 from seg.ui.networks import comparable, load_title
 
 FAMILY = {"deeplabv1": "DeepLab v1", "deeplabv2": "DeepLab v2", "deeplabv3": "DeepLabV3"}
@@ -49,7 +49,7 @@ def _versions(photo: Image.Image, family: dict[str, Predictor], logits: dict[str
         preprocess, metrics = predictor.card.preprocess, predictor.card.metrics
         small, geometry = at_most(photo, preprocess.apply(photo)[1])
         label_map = preprocess.restore_labels(logits[name], geometry)[0]
-        items.append(picture(overlay(small, label_map, predictor.card.classes), FAMILY[name]))
+        items.append(label_picture(small, label_map, predictor.card.classes, FAMILY[name]))
         with_crf = metrics.get("with", {}).get("CRF", {})
         macs = f"{predictor.card.macs / 1e9:.1f} G"
         rows.append([FAMILY[name], _miou(metrics), _miou(with_crf), macs, str(_stride(predictor)), WHAT[name]])
@@ -104,9 +104,11 @@ def _crf(photo: Image.Image, predictor: Predictor, logits: torch.Tensor, iterati
     before, after = maps[0], maps[-1]
     blocks = [
         pictures(
-            picture(overlay(small, before, card.classes), card.title),
-            picture(
-                overlay(small, after, card.classes),
+            label_picture(small, before, card.classes, card.title),
+            label_picture(
+                small,
+                after,
+                card.classes,
                 both(f"after {iterations} iterations of the CRF", f"CRF 迭代 {iterations} 次之后"),
             ),
             picture(changed_picture(small, before != after), both("What changed (red)", "改变之处（红色）")),

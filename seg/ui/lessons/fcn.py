@@ -16,7 +16,7 @@ from seg.explain.fcn import Fusion, fuse_scores, rim, score_maps, summands, tran
 from seg.models.fcn import FCN
 from seg.render import confidence_picture, overlay, share_text, signed_picture
 from seg.ui.board import Block, Words, both, box, cell, chart, dot, picture, pictures, table, text
-from seg.ui.lessons._lesson import Control, Lesson, choice, slider
+from seg.ui.lessons._lesson import Control, Lesson, choice, label_picture, shares_in_words, slider
 
 FAMILY = ("fcn32s", "fcn16s", "fcn8s")  # coarsest first
 TITLES = {"fcn32s": "FCN-32s", "fcn16s": "FCN-16s", "fcn8s": "FCN-8s"}
@@ -170,7 +170,7 @@ def _label_maps(
             f"Finest scores: one per {view.finest} × {view.finest} pixels",
             f"最细的得分：每 {view.finest} × {view.finest} 像素一个",
         )
-        items.append(picture(overlay(small, view.label_map, classes), view.title, note=note))
+        items.append(label_picture(small, view.label_map, classes, view.title, note=note))
     return [pictures(*items, title=both("Label maps", "标签图"), columns=len(items))]
 
 
@@ -270,7 +270,8 @@ def _edge_zoom(
     for view in views:
         own_cell = _score_cell(view, at, (x0, y0))
         labelled = overlay(small, view.label_map, classes, opacity=0.45).crop(crop)
-        drawn.append(picture(labelled, view.title, pixelated=True, shapes=[own_cell, centre]))
+        inside = shares_in_words(view.label_map[y0:y1, x0:x1], classes)
+        drawn.append(picture(labelled, view.title, alt=inside, pixelated=True, shapes=[own_cell, centre]))
         share = confidence_picture(view.probabilities[class_id, y0:y1, x0:x1])
         certain.append(picture(share, view.title, pixelated=True, shapes=[own_cell, centre]))
     across, places, here = _direction(views[-1].probabilities[class_id], at, crop)

@@ -23,7 +23,7 @@ from seg.explain.shape import Shape, busiest, shape_of
 from seg.render import changed_picture, disagreement, disagreement_colours, disagreement_picture, overlay, share_text
 from seg.ui import log
 from seg.ui.board import Block, Text, Words, both, box, cell, picture, pictures, table, text
-from seg.ui.lessons._lesson import Extra, Lesson, Parts, Surroundings
+from seg.ui.lessons._lesson import Extra, Lesson, Parts, Surroundings, label_picture, shares_in_words
 from seg.ui.networks import default_networks, load_title
 from seg.ui.photo import fingerprint, open_photo
 from seg.ui.text import say
@@ -97,7 +97,7 @@ def _no_quiz() -> Block:
 def _masks(photo: Image.Image, predictors: Sequence[Predictor], label_maps: Sequence[np.ndarray]) -> Block:
     classes = predictors[0].card.classes
     shown = [
-        picture(overlay(photo, label_map, classes), both(f"Mask {letter}", f"结果 {letter}"))
+        label_picture(photo, label_map, classes, both(f"Mask {letter}", f"结果 {letter}"))
         for letter, label_map in zip(LETTERS, label_maps, strict=True)
     ]
     return pictures(*shown, columns=3)
@@ -189,7 +189,11 @@ def _differences(photo: Image.Image, predictors: Sequence[Predictor], label_maps
     classes = predictors[0].card.classes
     titles = [predictor.card.title for predictor in predictors]
     crops = [
-        picture(overlay(photo, label_map, classes, opacity=0.3).crop((x, y, x + size, y + size)), title)
+        picture(
+            overlay(photo, label_map, classes, opacity=0.3).crop((x, y, x + size, y + size)),
+            title,
+            alt=shares_in_words(label_map[y : y + size, x : x + size], classes),
+        )
         for title, label_map in zip(titles, label_maps, strict=True)
     ]
     shares = np.bincount(codes.ravel(), minlength=len(titles) + 2) / codes.size

@@ -6,9 +6,8 @@ from PIL import Image
 
 from seg import Predictor, load_predictor
 from seg.explain.robustness import agreement, disturb
-from seg.render import overlay
 from seg.ui.board import Block, both, chart, picture, pictures, text
-from seg.ui.lessons._lesson import Lesson, choice, networks, slider
+from seg.ui.lessons._lesson import Lesson, choice, label_picture, networks, slider
 
 STEPS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 MAX_SIDE = 500  # long side of the photo this lesson works on: it asks every network six times
@@ -70,7 +69,7 @@ def _shown(small: Image.Image, predictors: list[Predictor], kind: str, strength:
     items = [picture(version.photo, both("The disturbed photo", "被干扰的照片"), note=version.amount)]
     for predictor in predictors:
         result = predictor.predict(version.photo)
-        items.append(picture(overlay(version.photo, result.label_map, result.class_set), predictor.card.title))
+        items.append(label_picture(version.photo, result.label_map, result.class_set, predictor.card.title))
     return [pictures(*items, columns=4)]
 
 

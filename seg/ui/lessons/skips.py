@@ -12,9 +12,9 @@ from seg import Predictor, list_checkpoints, load_predictor
 from seg.explain.unet import TREATMENTS, Treatment, joints, skip_strides, unet_logits, unetpp_nodes
 from seg.metrics import ConfusionMatrix
 from seg.models.unet import UNet, UNetPlusPlus
-from seg.render import changed_picture, overlay, share_text
+from seg.render import changed_picture, share_text
 from seg.ui.board import Block, both, cell, picture, pictures, table, text
-from seg.ui.lessons._lesson import Lesson, choice
+from seg.ui.lessons._lesson import Lesson, choice, label_picture
 
 STRIDES = (16, 8, 4, 2)
 WORDS = {"keep": both("keep", "保留"), "zero": both("empty", "清空"), "shuffle": both("shuffle", "打乱")}
@@ -62,9 +62,11 @@ def _side_by_side(
         )
     return [
         pictures(
-            picture(overlay(photo, intact, classes), both("U-Net, intact", "完整的 U-Net")),
-            picture(
-                overlay(photo, now, classes),
+            label_picture(photo, intact, classes, both("U-Net, intact", "完整的 U-Net")),
+            label_picture(
+                photo,
+                now,
+                classes,
                 both("With these skips", "这样处理跳跃连接"),
                 note=both(f"stride {done_en}", f"步幅 {done_zh}"),
             ),
@@ -175,8 +177,8 @@ def _unetpp(photo: Image.Image, intact: np.ndarray) -> list[Block]:
     head = [both("Row", "行"), *(both(f"column {j}", f"第 {j} 列") for j in range(1, columns + 1))]
     return [
         pictures(
-            picture(overlay(photo, intact, predictor.card.classes), "U-Net"),
-            picture(overlay(photo, label_map, predictor.card.classes), predictor.card.title),
+            label_picture(photo, intact, predictor.card.classes, "U-Net"),
+            label_picture(photo, label_map, predictor.card.classes, predictor.card.title),
             picture(changed_picture(photo, differs), both("Where they differ (red)", "不同之处（红色）")),
             title=title,
             columns=3,

@@ -19,7 +19,7 @@ from seg.labels import InvalidLabelError, read_label
 from seg.models.unet import UNet
 from seg.render import changed_picture, share_text, to_indexed
 from seg.ui.board import Block, Text, Words, both, cell, chart, picture, pictures, table, text
-from seg.ui.lessons._lesson import Extra, Lesson, Parts, Surroundings, choice, networks, switch
+from seg.ui.lessons._lesson import Extra, Lesson, Parts, Surroundings, choice, networks, shares_in_words, switch
 from seg.ui.networks import comparable
 from seg.ui.painter import make_painter, painter_photo, read_painting
 from seg.ui.photo import PhotoInput, fingerprint, open_photo
@@ -134,7 +134,9 @@ def _in_words(key: str, values: dict[str, Any]) -> Words:
 def _pictures(
     photo: Image.Image, predictors: Sequence[Predictor], label_maps: Sequence[np.ndarray], target: np.ndarray
 ) -> Block:
-    shown = [picture(to_indexed(target, predictors[0].card.classes), both("The label", "标签"))]
+    classes = predictors[0].card.classes
+    in_it = shares_in_words(target, classes)
+    shown = [picture(to_indexed(target, classes), both("The label", "标签"), alt=in_it)]
     for predictor, label_map in zip(predictors, label_maps, strict=True):
         wrong = wrong_pixels(target, label_map)
         share = share_text(float(wrong.sum() / (target != IGNORE_INDEX).sum()))

@@ -9,7 +9,8 @@
 
 const root = element.querySelector(".viewer");
 const part = (name) => root.querySelector(".viewer-" + name);
-const view = { mode: "colours", opacity: 0.6, hidden: new Set(), point: null };
+const SAFE = "seglab-safe-colours"; // a key in the browser's storage, and an event that tells the other viewer
+const view = { mode: "colours", opacity: 0.6, hidden: new Set(), point: null, safe: false };
 const MODES = ["colours", "outline", "confidence"];
 const PHONE = matchMedia("(max-width: 640px)");
 const TOUCH = matchMedia("(hover: none)");
@@ -24,6 +25,7 @@ const className = (id) => {
   const known = scene.value.classes[id];
   return known ? known[props.lang] || known.en : String(id);
 };
+const colourOf = (id) => (view.safe && scene.value.classes[id].safe ? scene.value.classes[id].safe : scene.value.classes[id]).colour;
 const percent = (share) => (share > 0 && share < 0.001 ? "<0.1" : (100 * share).toFixed(1)) + " %";
 
 // --- from the value to pixels ---------------------------------------------------------------------------------------
@@ -84,22 +86,67 @@ async function decode(value) {
 
 // --- painting -------------------------------------------------------------------------------------------------------
 
+// What marks a class beside its colour, in the view for the colour-blind: whether the pixel (x, y) of a tile of p x p
+// pixels has ink, lines being t wide. Number 0 has none. classes.py knows how many there are.
+const PATTERNS = [
+  () => false,
+  (x, y, p, t) => (x + y) % p < t,
+  (x, y, p, t) => y % p < t,
+  (x, y, p) => (x - p / 2) ** 2 + (y - p / 2) ** 2 < (p / 4) ** 2,
+  (x, y, p, t) => (x + p - y) % p < t,
+  (x, y, p, t) => x % p < t,
+  (x, y, p, t) => x % p < t || y % p < t,
+  (x, y, p, t) => (x + y) % p < t || (x + p - y) % p < t,
+];
+
+function tileOf(pattern, p) {
+  const t = Math.max(1, Math.round(p / 5));
+  return Uint8Array.from({ length: p * p }, (_, i) => PATTERNS[pattern](i % p, Math.floor(i / p), p, t));
+}
+
+const inkOn = ([r, g, b]) => (0.3 * r + 0.6 * g + 0.1 * b > 120 ? [0, 0, 0] : [255, 255, 255]);
+
+// Puts ink wherever a class's pattern wants some and the class's own colour has been painted.
+function hatch(out, ids, colours, p) {
+  const inks = new Uint32Array(256);
+  const tiles = new Array(256);
+  scene.value.classes.forEach(({ safe }, id) => {
+    if (!safe || !colours[id] || !safe.pattern) return;
+    inks[id] = opaque(inkOn(safe.colour));
+    tiles[id] = tileOf(safe.pattern, p);
+  });
+  ids.forEach((id, i) => {
+    if (!inks[id] || out[i] !== colours[id]) return;
+    const x = i % scene.width;
+    const y = (i - x) / scene.width;
+    if (tiles[id][(y % p) * p + (x % p)]) out[i] = inks[id];
+  });
+}
+
 // Fills a network's layer: what lies over the photo in the overlay and over black in the mask.
 function paintLayer(network) {
   const { ids, sure } = network;
   const colours = new Uint32Array(256);
-  scene.value.classes.forEach((c, id) => {
-    if (id > 0 && !view.hidden.has(id)) colours[id] = opaque(c.colour);
+  scene.value.classes.forEach((_, id) => {
+    if (id > 0 && !view.hidden.has(id)) colours[id] = opaque(colourOf(id));
   });
+  const dense = Math.max(8, Math.round(scene.width / 28));
   if (view.mode === "colours") {
-    put(network.layer, (out) => ids.forEach((id, i) => (out[i] = colours[id])));
+    put(network.layer, (out) => {
+      ids.forEach((id, i) => (out[i] = colours[id]));
+      if (view.safe) hatch(out, ids, colours, dense);
+    });
     put(network.edges, (out) => forEachEdge(ids, 0.0012, (i, id, next) => {
       if (colours[id] || colours[next]) out[i] = 0xd8ffffff;
     }));
   } else if (view.mode === "confidence") {
     put(network.layer, (out) => ids.forEach((id, i) => (out[i] = view.hidden.has(id) ? 0 : RAMP[sure[i]])));
   } else {
-    put(network.layer, (out) => forEachEdge(ids, 0.0035, (i, id, next) => (out[i] = colours[id] || colours[next])));
+    const share = view.safe ? 0.007 : 0.0035;
+    put(network.layer, (out) => {
+      forEachEdge(ids, share, (i, id, next) => (out[i] = colours[id] || colours[next]));
+      if (view.safe) hatch(out, ids, colours, dense); // on a line a pattern becomes dashes
+    });
   }
 }
 
@@ -220,8 +267,7 @@ function presentIds() {
 function buildChips() {
   const single = scene.networks.length === 1 && !scene.value.comparing ? new Map(scene.networks[0].areas) : null;
   const chips = presentIds().map((id) => {
-    const swatch = make("span", { className: "viewer-swatch" });
-    swatch.style.background = `rgb(${scene.value.classes[id].colour})`;
+    const swatch = swatchOf(id);
     const label = className(id) + (single ? "  " + percent(single.get(id)) : "");
     const chip = make("button", { type: "button", className: "viewer-chip" }, swatch, label);
     chip.dataset.id = id;
@@ -275,17 +321,30 @@ function cells(tag, texts) {
   });
 }
 
-function table(title, head, rows) {
+function table(title, head, rows) { // in a box of its own, which scrolls where the table is wider than the page
   const headRow = make("tr", {}, ...cells("th", head));
   for (const cell of headRow.children) cell.scope = "col";
   const body = rows.map((row) => make("tr", {}, ...cells("td", row)));
-  return make("table", {}, make("caption", { textContent: title }), make("thead", {}, headRow), make("tbody", {}, ...body));
+  const whole = make("table", {}, make("caption", { textContent: title }), make("thead", {}, headRow), make("tbody", {}, ...body));
+  return make("div", { className: "viewer-scroll", role: "region", "aria-label": title, tabIndex: 0 }, whole);
 }
 
 function named(id) {
+  return make("span", {}, swatchOf(id), className(id));
+}
+
+function swatchOf(id) {
   const swatch = make("span", { className: "viewer-swatch" });
-  swatch.style.background = `rgb(${scene.value.classes[id].colour})`;
-  return make("span", {}, swatch, className(id));
+  swatch.style.background = `rgb(${colourOf(id)})`;
+  const { safe } = scene.value.classes[id];
+  if (!view.safe || !safe || !safe.pattern) return swatch;
+  const side = 8;
+  const tile = make("canvas", { width: side, height: side });
+  const context = tile.getContext("2d");
+  context.fillStyle = `rgb(${inkOn(safe.colour)})`;
+  tileOf(safe.pattern, side).forEach((inked, i) => inked && context.fillRect(i % side, Math.floor(i / side), 1, 1));
+  swatch.style.background = `url(${tile.toDataURL()}) rgb(${safe.colour})`;
+  return swatch;
 }
 
 function buildTables() {
@@ -336,18 +395,45 @@ function nameAll() {
   part("opacity").firstElementChild.textContent = t.opacity;
   for (const pane of scene.panes) {
     pane.caption.textContent = t[pane.kind];
-    let description = t[pane.kind];
-    if (pane.network) {
-      const shares = pane.network.areas.map(([id, share]) => `${className(id)} ${percent(share)}`);
-      description += ` (${pane.network.title}): ${shares.join(", ")}`;
-    }
-    pane.canvas.setAttribute("aria-label", `${description}. ${t.keys}`);
+    pane.canvas.setAttribute("aria-label", `${inWords(pane)}. ${t.keys}`);
   }
+  nameSafe();
   buildModes();
   buildChips();
   buildTables();
   buildKey();
   showReadout();
+}
+
+// What a picture shows, for who cannot see it.
+function inWords({ kind, network }) {
+  const t = words();
+  const said = {
+    original: () => `${scene.value.photo.original.join(" × ")} px`,
+    disagreement: () => scene.disagreement.shares.map((share, code) => `${agreement(code)} ${percent(share)}`),
+    confidence: () => [t.meanSure, ...meanSure(network).map(([id, sure]) => `${className(id)} ${sure} %`)],
+  }[kind] || (() => network.areas.map(([id, share]) => `${className(id)} ${percent(share)}`));
+  return `${t[kind]}${network ? ` (${network.title})` : ""}: ${[said()].flat().join(", ")}`;
+}
+
+// The mean confidence of every class found, whole percent, in the order of the areas.
+function meanSure(network) {
+  if (!network.means) {
+    const [sums, counts] = [new Float64Array(256), new Float64Array(256)];
+    network.ids.forEach((id, i) => {
+      sums[id] += network.sure[i];
+      counts[id]++;
+    });
+    network.means = network.areas.filter(([id]) => counts[id]).map(([id]) => [id, Math.round(sums[id] / counts[id] / 2.55)]);
+  }
+  return network.means;
+}
+
+function nameSafe() {
+  const t = words();
+  part("safe").title = part("safe").querySelector("input").title = t.safeTitle;
+  part("safe").querySelector("span").textContent = t.safe;
+  part("note").textContent = t.safeNote;
 }
 
 // --- what is here? --------------------------------------------------------------------------------------------------
@@ -459,6 +545,42 @@ part("opacity").querySelector("input").addEventListener("input", (event) => {
   part("opacity").querySelector("output").textContent = event.target.value + " %";
   drawPanes();
 });
+// --- the view for the colour-blind: one switch for both viewers, remembered by the browser ------------------------------
+
+function readSafe() {
+  try {
+    return localStorage.getItem(SAFE) === "1";
+  } catch {
+    return false; // a browser that keeps nothing
+  }
+}
+
+function applySafe(on) {
+  view.safe = on;
+  part("safe").querySelector("input").checked = on;
+  part("note").hidden = !on;
+  root.classList.toggle("viewer-patterned", on);
+  if (!scene) return;
+  buildChips();
+  buildTables();
+  repaint();
+}
+
+part("safe").querySelector("input").addEventListener("change", (event) => {
+  const on = event.target.checked;
+  try {
+    localStorage.setItem(SAFE, on ? "1" : "0");
+  } catch {
+    // then it lasts as long as the page
+  }
+  document.dispatchEvent(new CustomEvent(SAFE, { detail: on }));
+});
+document.addEventListener(SAFE, function told(event) {
+  if (root.isConnected) applySafe(event.detail);
+  else document.removeEventListener(SAFE, told);
+});
+applySafe(readSafe());
+
 watch("value", show);
 watch("lang", () => nameAll());
 show();
