@@ -9,10 +9,11 @@ import sys
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import torch
+from starlette.middleware import Middleware
 
 from seg import CheckpointError
 from seg.image import MAX_BYTES
-from seg.ui import page
+from seg.ui import doors, page
 
 
 def main() -> None:
@@ -39,6 +40,7 @@ def main() -> None:
         run_history=False,
         footer_links=["api"],
         show_error=False,
+        app_kwargs={"middleware": [Middleware(doors.ShutDoors)]},
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import inspect
 from typing import Any
 
@@ -31,7 +32,7 @@ def segment_photo(photo: str, network: str, crf: bool = False) -> tuple[Image.Im
     """
     known = list_checkpoints()
     if network not in known:
-        raise gr.Error(f"Unknown network; known: {', '.join(known)}.", print_exception=False)
+        raise gr.Error(html.escape(f"Unknown network; known: {', '.join(known)}."), print_exception=False)
     image = open_photo(photo, "en")
     predictor = load_predictor(network)
     result = predictor.predict(image, crf=bool(crf))

@@ -15,7 +15,7 @@ from seg import list_checkpoints
 from seg.card import load_card
 from seg.checkpoint import card_path, check_checkpoint, complete_checkpoints
 from seg.image import MAX_BYTES
-from seg.ui import api, classroom, compare, lab, scores, segment
+from seg.ui import api, classroom, compare, doors, lab, scores, segment
 from seg.ui.photo import EXAMPLES, NOTICED_IN_BROWSER, PhotoInput, refuse
 from seg.ui.text import GRADIO, LANGUAGES, preferred_language, say
 
@@ -58,6 +58,7 @@ def build() -> gr.Blocks:
     """The whole page; every checkpoint is checked, so a damaged one stops the start and not a visitor."""
     for name in complete_checkpoints():
         check_checkpoint(name)
+    doors.fetch_nothing()
     language = "en"
     with gr.Blocks(title="SegLab", analytics_enabled=False, delete_cache=(CACHE_SWEEP, CACHE_AGE)) as page:
         with gr.Row(elem_classes="seglab-head"):

@@ -12,7 +12,6 @@ import gradio as gr
 import skimage
 from gradio.data_classes import ImageData
 from gradio.utils import get_upload_folder
-from gradio_client.utils import is_http_url_like
 from PIL import Image
 
 from seg.image import FORMATS, MAX_BYTES, MAX_PIXELS, InvalidImageError, read_image
@@ -66,12 +65,6 @@ class PhotoInput(gr.Image):
         """What the API page shows; Gradio's own is an address."""
         return {"path": "photo.jpg", "orig_name": "photo.jpg", "meta": {"_type": "gradio.FileData"}}
 
-    async def async_move_resource_to_block_cache(self, url_or_file_path: str | Path | None) -> str | None:
-        """Gradio would fetch an address for the visitor. This page asks no other machine for anything."""
-        if is_http_url_like(str(url_or_file_path)):
-            raise _refusal("address", "en")
-        return await super().async_move_resource_to_block_cache(url_or_file_path)
-
 
 def uploaded(path: str) -> bool:
     """Whether this file lies where Gradio keeps what visitors give; a client may send any path."""
@@ -104,6 +97,11 @@ NOTICED_IN_BROWSER = ("bytes", "clipboard", "webcam")
 def refuse(reason: str, language: str) -> None:
     """Say one of `NOTICED_IN_BROWSER`."""
     raise _refusal(reason, language, limit=MAX_BYTES // 1_000_000)
+
+
+def address_refused() -> gr.Error:
+    """What to raise where a client sends an address for this server to fetch."""
+    return _refusal("address", "en")
 
 
 def _refusal(reason: str, language: str, **values: object) -> gr.Error:
