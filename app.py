@@ -15,10 +15,11 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 import torch
+from starlette.middleware import Middleware
 
 from seg import CheckpointError
 from seg.image import MAX_BYTES
-from seg.ui import answers, log, page
+from seg.ui import answers, doors, log, page
 from seg.ui.routes import routes
 
 GRACE = 8  # seconds to finish in: Docker kills after ten
@@ -52,7 +53,7 @@ def main() -> None:
         footer_links=["api"],
         show_error=False,
         mcp_server=importlib.util.find_spec("mcp") is not None,
-        app_kwargs={"routes": routes(blocks)},
+        app_kwargs={"routes": routes(blocks), "middleware": [Middleware(doors.ShutDoors)]},
         prevent_thread_block=True,
     )
     stop.wait()

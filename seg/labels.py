@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -12,6 +13,7 @@ from seg.classes import IGNORE_INDEX, ClassSet
 from seg.image import read_stored
 
 _ID_MODES = ("1", "L", "P", "I", "I;16")
+_BAND = 1 << 20  # pixels whose colours are looked up at a time, to bound the memory
 
 
 class InvalidLabelError(ValueError):
@@ -65,9 +67,10 @@ def label_ids(picture: Image.Image, classes: ClassSet) -> np.ndarray:
 
 
 def _known_ids(values: np.ndarray, classes: ClassSet) -> np.ndarray:
-    unknown = [int(i) for i in np.unique(values) if not (0 <= i < len(classes) or i == IGNORE_INDEX)]
-    if unknown:
-        found = _first(unknown)
+    known = np.unique(values)
+    unknown = known[(known < 0) | (known >= len(classes)) & (known != IGNORE_INDEX)]
+    if len(unknown):
+        found = _first(unknown, str)
         raise InvalidLabelError(
             "ids", f"has id {found}; there are {len(classes)} classes in '{classes.name}'", found=found
         )
@@ -76,17 +79,24 @@ def _known_ids(values: np.ndarray, classes: ClassSet) -> np.ndarray:
 
 def _ids_of_colours(rgb: np.ndarray, classes: ClassSet) -> np.ndarray:
     codes, ids = _colour_codes(classes)
-    found = rgb.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)  # (H, W), one number per colour
-    nearest = np.searchsorted(codes, found).clip(max=len(codes) - 1)
-    unknown = np.unique(found[codes[nearest] != found])
+    result = np.empty(rgb.shape[:2], np.uint8)
+    seen = np.zeros(1 << 24, bool)  # colours that no class has
+    rows = max(1, _BAND // rgb.shape[1])
+    for top in range(0, len(rgb), rows):
+        band = slice(top, top + rows)
+        found = rgb[band].astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)  # (b, W), a number per colour
+        nearest = np.searchsorted(codes, found).clip(max=len(codes) - 1)
+        seen[found[codes[nearest] != found]] = True
+        result[band] = ids[nearest]
+    unknown = np.flatnonzero(seen)
     if len(unknown):
-        colours = _first([(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in unknown])
+        colours = _first(unknown, lambda c: str((c >> 16, c >> 8 & 255, c & 255)))
         raise InvalidLabelError(
             "colours",
             f"has colour {colours}, of no class in '{classes.name}'; list it in the class file",
             found=colours,
         )
-    return ids[nearest]
+    return result
 
 
 def _check_palette(picture: Image.Image, ids: np.ndarray, classes: ClassSet) -> None:
@@ -118,5 +128,7 @@ def _colour_codes(classes: ClassSet) -> tuple[np.ndarray, np.ndarray]:
     return codes, np.array([table[int(code)] for code in codes], np.uint8)
 
 
-def _first(values: list, count: int = 3) -> str:
-    return ", ".join(map(str, values[:count])) + (f" and {len(values) - count} more" if len(values) > count else "")
+def _first(values: np.ndarray, write: Callable[[int], str], count: int = 3) -> str:
+    """The first of many in words; a picture may hold millions of wrong colours."""
+    more = f" and {len(values) - count} more" if len(values) > count else ""
+    return ", ".join(write(int(value)) for value in values[:count]) + more

@@ -243,7 +243,7 @@ def _three_parts(pictures: dict[str, Image.Image], handles: list[Patch], title: 
         axes.imshow(np.asarray(picture.resize((w, h), Image.Resampling.LANCZOS)), aspect="auto")
         axes.set_title(name, size=13, color="0.25", pad=6)
         axes.set_axis_off()
-    figure.legend(
+    names = figure.legend(
         handles=handles,
         loc="lower center",
         bbox_to_anchor=(0.5, 6 / height),
@@ -254,6 +254,8 @@ def _three_parts(pictures: dict[str, Image.Image], handles: list[Patch], title: 
         handleheight=1.0,
         columnspacing=2.2,
     )
+    for text in names.get_texts():
+        text.set_parse_math(False)  # a class name may have a $
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 

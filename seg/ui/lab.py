@@ -200,7 +200,7 @@ def point_of(point: Any) -> tuple[float, float]:
     """A pair of shares, whatever the browser sent; the centre where it is none."""
     try:
         x, y = (float(value) for value in point)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # a whole number may have a thousand digits
         return CENTRE
     return (x, y) if 0 <= x < 1 and 0 <= y < 1 else CENTRE
 

@@ -15,7 +15,7 @@ from seg import list_checkpoints
 from seg.card import load_card
 from seg.checkpoint import card_path, check_checkpoint, complete_checkpoints
 from seg.image import MAX_BYTES
-from seg.ui import api, classroom, compare, device, lab, log, scores, segment
+from seg.ui import api, classroom, compare, device, doors, lab, log, scores, segment
 from seg.ui.photo import EXAMPLES, NOTICED_IN_BROWSER, FromAgents, PhotoInput, refuse
 from seg.ui.text import GRADIO, LANGUAGES, asked_language, say
 
@@ -59,6 +59,7 @@ def build() -> gr.Blocks:
     for name in complete_checkpoints():
         check_checkpoint(name)
     device.prepare()
+    doors.fetch_nothing()
     language = "en"
     with gr.Blocks(title="SegLab", analytics_enabled=False, delete_cache=(CACHE_SWEEP, CACHE_AGE)) as page:
         with gr.Row(elem_classes="seglab-head"):

@@ -16,7 +16,6 @@ import gradio as gr
 import skimage
 from gradio.data_classes import ImageData
 from gradio.utils import get_upload_folder
-from gradio_client.utils import is_http_url_like
 from PIL import Image
 
 from seg.image import FORMATS, MAX_BYTES, MAX_PIXELS, InvalidImageError, read_image
@@ -78,7 +77,7 @@ class PhotoInput(gr.Image):
             except ValueError:
                 return b"not base64"  # refused later, as every other file that is no picture
         if payload.path and not uploaded(payload.path):
-            raise _turned_away("missing")  # Gradio does not check a path that comes without "meta"
+            raise turned_away("missing")  # Gradio does not check a path that comes without "meta"
         return payload.path
 
     def api_info(self) -> dict[str, Any]:
@@ -96,7 +95,7 @@ class PhotoInput(gr.Image):
         if is_http_url_like(str(url_or_file_path)):
             url_or_file_path = unquote(str(url_or_file_path).partition("/gradio_api/file=")[2])
             if not url_or_file_path or not uploaded(url_or_file_path):
-                raise _turned_away("address")
+                raise turned_away("address")
         return await super().async_move_resource_to_block_cache(url_or_file_path)
 
 
@@ -146,7 +145,7 @@ def refuse(reason: str, language: str) -> None:
     raise Refusal(reason, language, limit=MAX_BYTES // 1_000_000)
 
 
-def _turned_away(reason: str) -> Refusal:
+def turned_away(reason: str) -> Refusal:
     """A photo that Gradio hands over does not even reach the request it came with."""
     refusal = Refusal(reason, "en")
     with suppress(Refusal), log.request("photo"):

@@ -214,5 +214,10 @@ def _csv(results: Sequence[tuple[Segmentation, ModelCard]], label: np.ndarray | 
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     writer.writerow(["network", "measure", "class", "value"])
-    writer.writerows((*row[:3], f"{row[3]:.6f}") for row in rows if not math.isnan(row[3]))
+    writer.writerows((*map(_plain, row[:3]), f"{row[3]:.6f}") for row in rows if not math.isnan(row[3]))
     return buffer.getvalue()
+
+
+def _plain(name: str) -> str:
+    """A name that no spreadsheet takes for a formula: class names come from cards, and those from anybody."""
+    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name

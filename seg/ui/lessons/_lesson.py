@@ -212,8 +212,8 @@ def _allowed(control: Control, value: Any) -> Any:
     first: Any = control.settings.get("value")
     if control.kind is gr.Slider:
         low, high = control.settings["minimum"], control.settings["maximum"]
-        number = float(value) if isinstance(value, (int, float)) and value == value else float(first)
-        number = min(high, max(low, number))
+        number = value if isinstance(value, (int, float)) and value == value else first
+        number = float(min(high, max(low, number)))  # bounded first: a whole number may be too large for a float
         return round(number) if isinstance(first, int) else number
     if control.kind is gr.Checkbox:
         return bool(value)
