@@ -54,7 +54,7 @@ def main() -> None:
         show_error=False,
         mcp_server=importlib.util.find_spec("mcp") is not None,
         app_kwargs={"routes": routes(blocks), "middleware": [Middleware(doors.ShutDoors)]},
-        prevent_thread_block=True,
+        prevent_thread_lock=True,
     )
     stop.wait()
     _finish(blocks)
