@@ -155,6 +155,7 @@ def test_table_of_eight_networks_scrolls_in_its_own_box(everybody):
 def test_colour_blind_view(everybody):
     """Other colours and patterns in the browser alone; the other viewer follows; VOC's colours come back."""
     visitor, page = everybody, everybody.page
+    go(visitor, "compare", "en")
     go(visitor, "segment", "en")
     before = visitor.pixels("mask")
     ids = visitor.ids()
@@ -227,12 +228,13 @@ def test_everything_by_keys(browser, page_server):  # noqa: F811
     visitor = Visitor(browser, page_server, reduced_motion="reduce")
     page, press = visitor.page, visitor.page.keyboard.press
     page.evaluate("document.querySelectorAll('[role=tab]').forEach(tab => (tab.dataset.name = tab.textContent.trim()))")
+    page.wait_for_selector("#examples button[aria-label]")  # page.js has run: the page is complete
     tab_to(visitor, "#examples button:nth-child(2)")
     with visitor.new_result():
         press("Enter")
-    tab_to(visitor, "#network input")
+    tab_to(visitor, "#network input[value=unet]")  # Gradio's radios are a stop each
     with visitor.new_result():
-        press("ArrowLeft")
+        press("Space")
     tab_to(visitor, "#run")
     with visitor.new_result():
         press("Enter")
@@ -266,13 +268,12 @@ def test_everything_by_keys(browser, page_server):  # noqa: F811
     tab_to(visitor, tab("lab"), key="Shift+Tab")
     press("Enter")
     wait_for_board(visitor, LESSON_KEYS[0])
-    tab_to(visitor, "#lesson input")
-    for _ in range(LESSON_KEYS.index("pixel") - LESSON_KEYS.index(page.evaluate("document.activeElement.value"))):
-        press("ArrowRight")
+    tab_to(visitor, "#lesson input[value=pixel]")
+    press("Space")
     wait_for_board(visitor, "pixel")
-    tab_to(visitor, "#lesson-pixel input[type=radio]")
+    tab_to(visitor, "#lesson-pixel input[value=hide]")
     with new_board(visitor, "pixel"):
-        press("ArrowRight")
+        press("Space")
     tab_to(visitor, "#board-pixel .board-pick")
     for expected in (0.53, 0.56):  # from where it was, not from the middle again
         with new_board(visitor, "pixel"):

@@ -196,8 +196,9 @@ function figures(group, networks, view, again) {
 function heat(cell, depth) {
   cell.style.setProperty("--depth", (100 * depth).toFixed(1) + "%");
   cell.classList.add("scores-heat");
-  cell.classList.toggle("scores-deep", depth > 0.64);
-  cell.classList.toggle("scores-bright", depth > 0.5);
+  // Where black and white are equally clear, 4.6 : 1: between the light scheme's colours at 0.685, the dark one's at 0.43.
+  cell.classList.toggle("scores-deep", depth > 0.685);
+  cell.classList.toggle("scores-bright", depth > 0.43);
 }
 
 function classTable(group, networks, view, again) {
