@@ -16,6 +16,7 @@ import gradio as gr
 import skimage
 from gradio.data_classes import ImageData
 from gradio.utils import get_upload_folder
+from gradio_client.utils import is_http_url_like
 from PIL import Image
 
 from seg.image import FORMATS, MAX_BYTES, MAX_PIXELS, InvalidImageError, read_image
