@@ -15,6 +15,4 @@ USER somebody
 EXPOSE 7860
 HEALTHCHECK --interval=30s --timeout=10s --start-period=120s CMD ["python", "-c", \
     "import urllib.request; urllib.request.urlopen('http://127.0.0.1:7860/health', timeout=5)"]
-# Python stops at SIGINT by itself, deletes what visitors gave, and as process 1 would not hear SIGTERM.
-STOPSIGNAL SIGINT
 CMD ["python", "app.py"]

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from conftest import packaged_photo
 from mcp import ClientSession
-from mcp.client.streamable_http import streamablehttp_client
+from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult, ImageContent, TextContent, Tool
 from page_server import PageServer
 from PIL import Image
@@ -161,7 +161,7 @@ def ask_tools(server: PageServer, *calls: tuple[str, dict[str, Any]]) -> tuple[l
 
     async def talk() -> tuple[list[Tool], list[CallToolResult]]:
         async with (
-            streamablehttp_client(f"{server.url}/gradio_api/mcp/") as (reading, writing, _),
+            streamable_http_client(f"{server.url}/gradio_api/mcp/") as (reading, writing, _),
             ClientSession(reading, writing) as session,
         ):
             await session.initialize()
@@ -246,4 +246,4 @@ def test_files_of_agents_are_found_and_no_others(tmp_path, monkeypatch):
     for name in (f"{'a' * 64}/file.png", f"{'b' * 64}/file", f"{'c' * 64}/photo.png", "mine/file.png", "file.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
-    assert set(FromAgents()) == {str(tmp_path / f"{'a' * 64}/file.png"), str(tmp_path / f"{'b' * 64}/file")}
+    assert sorted(FromAgents()) == [str(tmp_path / f"{'a' * 64}/file.png"), str(tmp_path / f"{'b' * 64}/file")]

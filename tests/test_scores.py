@@ -159,7 +159,7 @@ def test_measuring_shows_every_network_the_same_photo_and_leaves_the_first_run_o
             now[0] += later if (name, photo) in shown else first
             shown.append((name, photo))
 
-        return SimpleNamespace(card=tiny_card(name=name), predict=predict)
+        return SimpleNamespace(card=tiny_card(name=name), predict_anew=predict)
 
     times = Times()
     times.served(SimpleNamespace(checkpoint="a", seconds=100.0))

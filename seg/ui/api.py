@@ -6,6 +6,8 @@ import inspect
 from typing import Any
 
 import gradio as gr
+from anyio.to_thread import run_sync
+from gradio.mcp import GradioMCPServer
 from PIL import Image
 
 from seg import list_checkpoints
@@ -74,6 +76,15 @@ def compare_networks(photo: str, networks: list[str] | None = None) -> tuple[Ima
         "class_ids": class_ids(found[0][0].class_set),
     }
     return disagreement_picture(codes, count=len(found)), numbers
+
+
+async def _every_output(_: Any, job: Any) -> list[Any]:
+    """Gradio 6.31 makes one text of several outputs if an agent does not ask for progress: no picture arrives."""
+    answer = await run_sync(job.result)
+    return list(answer) if isinstance(answer, tuple) else [answer]
+
+
+GradioMCPServer._execute_tool_without_progress = _every_output  # type: ignore[method-assign]
 
 
 def build() -> None:
