@@ -18,7 +18,7 @@ from train.cards import END, START, results_table, shipped_cards, with_table
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "checkpoints/README.md", "train/README.md"]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "checkpoints/README.md", "train/README.md"]
 TEXTS = {name: (ROOT / name).read_text("utf-8") for name in DOCUMENTS}
 TEST_COMMAND = "python -m pytest"
 

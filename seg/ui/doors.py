@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from seg.ui.photo import turned_away
 
 _SHUT = re.compile(
-    r"/gradio_api/(?:file=[^/]*:/|proxy=|process_recording|component_server|custom_component|undo-vibe|vibe)", re.I
+    r"/gradio_api/(?:file=\s*https?:|proxy=|process_recording|component_server|undo-vibe|vibe)", re.IGNORECASE
 )
 
 
