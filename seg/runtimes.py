@@ -66,7 +66,7 @@ def quantise(file: Path, quantised: Path, inputs: Sequence[torch.Tensor]) -> Non
         def __init__(self) -> None:
             self.left = iter(inputs)
 
-        def get_next(self) -> dict[str, np.ndarray] | None:  # type: ignore[override]
+        def get_next(self) -> dict[str, np.ndarray] | None:
             x = next(self.left, None)
             return None if x is None else {"x": x.contiguous().numpy()}
 

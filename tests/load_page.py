@@ -68,14 +68,18 @@ class Visitor:
         self.session = uuid.uuid4().hex
         self.listening = False
 
-    async def join(self, photo: bytes) -> str:
-        """Upload a photo and ask for a comparison; returns the event's id.
+    async def upload(self, photo: bytes) -> str:
+        """Path of the photo on the server."""
+        uploaded = await self.client.post("/gradio_api/upload", files={"files": ("photo.png", photo)})
+        return str(uploaded.raise_for_status().json()[0])
+
+    async def join(self, path: str) -> str:
+        """Ask for a comparison of an uploaded photo; returns the event's id.
 
         Raises:
             QueueFullError: as it says.
         """
-        uploaded = await self.client.post("/gradio_api/upload", files={"files": ("photo.png", photo)})
-        file = {"path": uploaded.raise_for_status().json()[0], "meta": {"_type": "gradio.FileData"}}
+        file = {"path": path, "meta": {"_type": "gradio.FileData"}}
         question = {"data": [file, list(NETWORKS)], "fn_index": self.endpoint, "session_hash": self.session}
         joined = await self.client.post("/gradio_api/queue/join", json=question)
         if joined.status_code == httpx.codes.SERVICE_UNAVAILABLE:
@@ -86,7 +90,7 @@ class Visitor:
         """Ask, listen until the answer is there, and fetch the picture."""
         visit = Visit(photo)
         start = time.perf_counter()
-        await self.join(photo)
+        await self.join(await self.upload(photo))
         async with self.client.stream("GET", "/gradio_api/queue/data", params={"session_hash": self.session}) as stream:
             async for line in stream.aiter_lines():
                 if not line.startswith("data:"):

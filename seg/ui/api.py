@@ -84,7 +84,7 @@ async def _every_output(_: Any, job: Any) -> list[Any]:
     return list(answer) if isinstance(answer, tuple) else [answer]
 
 
-GradioMCPServer._execute_tool_without_progress = _every_output  # type: ignore[method-assign]
+GradioMCPServer._execute_tool_without_progress = _every_output  # type: ignore[method-assign, assignment]
 
 
 def build() -> None:
