@@ -26,6 +26,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from page_server import ROOT, PageServer
 from PIL import Image, PngImagePlugin
+from starlette.responses import PlainTextResponse
 
 from seg import read_image
 from seg.classes import VOC, ClassSet
@@ -33,6 +34,7 @@ from seg.labels import InvalidLabelError, read_label
 from seg.predictor import Segmentation
 from seg.render import triptych
 from seg.ui import api, downloads, page
+from seg.ui.doors import ShutDoors
 from seg.ui.lab import point_of
 from seg.ui.lessons import LESSONS
 from seg.ui.payload import viewer_value
@@ -386,6 +388,19 @@ def test_doors_that_are_not_needed_are_shut(page_server: PageServer, route: str)
     for method in ("GET", "POST"):
         answer = httpx.request(method, f"{page_server.url}/gradio_api/{route}", timeout=60)
         assert (answer.status_code, answer.text) == (404, "There is nothing here.")
+
+
+@pytest.mark.parametrize("route", ["file=/tmp/photo.png", "file=C:/Temp/photo.png", "upload", "queue/join"])
+def test_the_other_doors_are_open(route: str) -> None:
+    async def answer_yes(scope, receive, send) -> None:
+        await PlainTextResponse("yes")(scope, receive, send)
+
+    async def ask() -> str:
+        transport = httpx.ASGITransport(app=ShutDoors(answer_yes))
+        async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
+            return (await client.get(f"/gradio_api/{route}")).text
+
+    assert asyncio.run(ask()) == "yes"
 
 
 def test_the_fuzz_target_reads_a_corpus_without_atheris(tmp_path: Path) -> None:
