@@ -39,6 +39,9 @@ def GPU(task=None, *, duration=None):
             return pickle.loads(pickle.dumps(function(*pickle.loads(pickle.dumps(values)))))
         return lent
     return decorate
+
+def gradio_auto_wrap(function):  # Gradio calls it with every handler of a Space
+    return function
 '''
 
 
