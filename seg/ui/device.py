@@ -24,7 +24,7 @@ from seg.checkpoint import card_path, list_checkpoints
 from seg.ui import answers, log
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-SECONDS = 15  # for which ZeroGPU lends the card; one photo takes one or two, a CRF included
+SECONDS = 15  # for which ZeroGPU lends the card at most; who asks for little is served sooner
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
