@@ -65,8 +65,9 @@ class Proxy:
         )
 
     async def miss(self, request: Request) -> Response:
-        if request.url.path != "/favicon.ico":  # the browser's own wish for the page around the frame
-            self.missed.append(request.url.path)
+        if request.url.path == "/favicon.ico":  # a wish of the browser's own
+            return Response(status_code=204)
+        self.missed.append(request.url.path)
         return Response(status_code=404)
 
 
@@ -112,6 +113,7 @@ def test_in_a_frame_of_another_origin(browser: Any, proxy: Proxy) -> None:  # no
     troubles: list[str] = []
     own = (proxy.url, "data:", "blob:")
     page.on("pageerror", lambda error: troubles.append(f"exception: {error}"))
+    refused = "Failed to read the 'localStorage' property"  # by Chromium to a stranger's frame; Gradio goes on without
     page.on("request", lambda r: troubles.append(r.url) if r.frame.parent_frame and not r.url.startswith(own) else None)
     page.goto(f"{proxy.url.removesuffix(PATH).replace('127.0.0.1', 'localhost')}/frame")
     frame = page.frame_locator("iframe")
@@ -120,7 +122,7 @@ def test_in_a_frame_of_another_origin(browser: Any, proxy: Proxy) -> None:  # no
     frame.locator(f'{SEGMENT} .viewer:not([data-shown=""])').wait_for()
     assert "cat" in frame.locator(f"{SEGMENT} .viewer-chip").first.inner_text()
     context.close()
-    assert not troubles
+    assert not [trouble for trouble in troubles if refused not in trouble]
 
 
 def test_the_page_s_fetch_snippet_runs_in_a_browser(browser: Any, proxy: Proxy) -> None:  # noqa: F811
