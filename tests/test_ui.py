@@ -109,7 +109,7 @@ def test_no_key_of_the_page_is_missing_or_unused():
     source = "\n".join(file.read_text("utf-8") for file in UI.rglob("*.py") if file.name != "text.py")
     literal = set(re.findall(r"""say\(\s*[\w.]+, ["'](\w+)["']""", source))
     literal |= set(re.findall(r"""_paragraph\(\w+, ["'](\w+)["']""", source))
-    literal |= {f"error_{reason}" for reason in re.findall(r"""(?:Refusal|_turned_away)\(["'](\w+)["']""", source)}
+    literal |= {f"error_{reason}" for reason in re.findall(r"""(?:Refusal|turned_away)\(["'](\w+)["']""", source)}
     literal |= {f"download_{kind}" for kind in ("labels", "overlay", "zip")} | {"error_title"}
     literal |= {f"error_{reason}" for reason in (reasons_of_refusal() - {"array"}) | set(NOTICED_IN_BROWSER)}
     literal |= {f"class_{kind}" for kind in ("link", "sheet", "copied")}

@@ -668,7 +668,7 @@ def test_another_photo_is_compared_at_once(comparing):
 
 WORDS_OF_BOTH = {  # what a Chinese page writes in Latin letters too
     "SegLab", "English", "FCN", "s", "U", "Net", "DeepLabV", "DeepLab", "v", "CRF", "Language", "PNG", "ZIP", "API",
-    "mIoU", "VOC", "val", "ms", "M", "G", "x", "y",
+    "mIoU", "VOC", "val", "ms", "M", "G", "x", "y", "px",
 }  # fmt: skip
 
 
