@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import io
 import json
+import sys
 import tempfile
 import time
 import uuid
@@ -26,8 +27,10 @@ import numpy as np
 import psutil
 import skimage
 import torch
-from page_server import PageServer, running_page
+from page_server import ROOT, PageServer, running_page
 from PIL import Image
+
+sys.path.insert(0, str(ROOT))  # called as a script it does not know where seg lies
 
 from seg import load_predictor, read_image
 from seg.render import disagreement
