@@ -140,7 +140,7 @@ def report(
     """A table with every way of every network: time, memory, agreement with eager, mIoU.
 
     Time is of one pass over the input that the network's card asks for, for the first photo; the ways take turns.
-    Memory is what the process gained while the way was made and ran once; what an earlier way gave back counts against it.
+    Memory is what the process gained while the way was made and ran once, less what earlier ways gave back meanwhile.
 
     Args:
         photos: the labels of the ways are compared on these; and they calibrate int8.
