@@ -59,9 +59,9 @@ def bench(names: Sequence[str], *, size: int = 520, runs: int = 20, threads: int
     if not names:
         raise CheckpointError("there is no checkpoint to time; put cards and weights into checkpoints/")
     predictors = {name: load_predictor(name) for name in names}
-    networks = _take_turns(_network_contestants(predictors, size), runs)
+    networks = take_turns(_network_contestants(predictors, size), runs)
     photo = synthetic_photo(PHOTO_SIZE)
-    predictions = _take_turns({name: partial(_predict, predictors[name], photo) for name in names}, runs)
+    predictions = take_turns({name: partial(_predict, predictors[name], photo) for name in names}, runs)
     return "\n".join(
         (
             f"{machine()}; {runs} rounds",
@@ -87,7 +87,7 @@ def bench_photos(name: str, *, runs: int = 5, threads: int | None = None) -> str
     rows: list[Sequence[str]] = []
     for height, width in PHOTO_SIZES:
         photo = synthetic_photo((height, width))
-        with _most_memory() as gained:
+        with most_memory() as gained:
             whole, network = np.median([_predict(predictor, photo) for _ in range(runs)], axis=0) * 1000
         rows.append(
             (f"{width} x {height}", f"{width * height / 1e6:.1f}", f"{whole:.0f}", f"{network:.0f}",
@@ -98,7 +98,7 @@ def bench_photos(name: str, *, runs: int = 5, threads: int | None = None) -> str
 
 
 @contextmanager
-def _most_memory() -> Iterator[list[int]]:
+def most_memory() -> Iterator[list[int]]:
     """Bytes that this process had at most, beyond what it had at the start: in the list after the block."""
     process, stop, gained = psutil.Process(), threading.Event(), [0]
     before = process.memory_info().rss
@@ -200,16 +200,17 @@ def _network_contestants(predictors: Mapping[str, Predictor], size: int) -> dict
     x = torch.rand(1, 3, size, size)
     contestants: dict[str, Contestant] = {}
     for name, predictor in predictors.items():
-        contestants[f"{name}, as predict runs it"] = partial(_timed, predictor.logits, x)
-        contestants[f"{name}, eager"] = partial(_timed, load_checkpoint(name)[0], x)
+        contestants[f"{name}, as predict runs it"] = partial(timed, predictor.logits, x)
+        contestants[f"{name}, eager"] = partial(timed, load_checkpoint(name)[0], x)
     for name in TORCHVISION:
         network: nn.Module = getattr(segmentation, name)(weights=None, weights_backbone=None, num_classes=21)
-        contestants[f"torchvision {name}, eager"] = partial(_timed, network.eval(), x)
+        contestants[f"torchvision {name}, eager"] = partial(timed, network.eval(), x)
     return contestants
 
 
 @torch.inference_mode()
-def _timed(network: Callable[[torch.Tensor], object], x: torch.Tensor) -> tuple[float]:
+def timed(network: Callable[[torch.Tensor], object], x: torch.Tensor) -> tuple[float]:
+    """Seconds of one pass of x (1, 3, h, w)."""
     start = time.perf_counter()
     network(x)
     return (time.perf_counter() - start,)
@@ -220,7 +221,7 @@ def _predict(predictor: Predictor, photo: bytes) -> tuple[float, float]:
     return result.seconds, result.network_seconds
 
 
-def _take_turns(contestants: Mapping[str, Contestant], runs: int) -> dict[str, np.ndarray]:
+def take_turns(contestants: Mapping[str, Contestant], runs: int) -> dict[str, np.ndarray]:
     """(runs, parts) milliseconds of every contestant, after a warm-up that does not count."""
     for _ in range(min(_WARM_UP, runs)):
         for contestant in contestants.values():

@@ -6,19 +6,18 @@ Only `python -m seg bench --runtimes` uses this file, and only it needs the pack
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import skimage
 import torch
 from PIL import Image
 from torch import nn
 
+from seg.bench import Contestant, most_memory, take_turns, timed
 from seg.checkpoint import load_checkpoint
 from seg.image import read_image, read_stored
 from seg.metrics import ConfusionMatrix
@@ -83,8 +82,8 @@ def openvino(file: Path, *, threads: int) -> Network:
     return lambda x: torch.from_numpy(compiled(x.contiguous().numpy())[0])
 
 
-def litert(file: Path, *, threads: int) -> Callable[[], None]:
-    """A TFLite network of Google's kind on an input of its own size; calling it does one pass over noise."""
+def litert(file: Path, *, threads: int) -> Contestant:
+    """One pass of a TFLite network of Google's kind over noise of its own input size, timed."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter: Any = Interpreter(model_path=str(file), num_threads=threads)
@@ -92,41 +91,29 @@ def litert(file: Path, *, threads: int) -> Callable[[], None]:
     (given,) = interpreter.get_input_details()
     noise = np.random.default_rng(0).integers(0, 256, given["shape"]).astype(given["dtype"])
     interpreter.set_tensor(given["index"], noise)
-    return lambda: interpreter.invoke()
+    return partial(timed, lambda _: interpreter.invoke(), torch.empty(0))
 
 
-def ways(predictor: Predictor, folder: Path, *, calibration: Sequence[Image.Image]) -> Iterator[tuple[str, Network]]:
-    """Every way this machine can run the network, by name; what is not installed is left out.
+def ways(predictor: Predictor, folder: Path, *, calibration: Sequence[Image.Image]) -> dict[str, Callable[[], Network]]:
+    """Every way to run the network, by name: what makes it ready, which raises ImportError where a package is missing.
 
     Args:
-        folder: for the exported files; they must stay while the ways are used.
+        folder: for the exported files, which are written here and now; they must stay while the ways are used.
         calibration: photos that show int8 the ranges of its activations.
     """
-    threads = torch.get_num_threads()
-    name = predictor.card.name
-    yield "PyTorch eager", load_checkpoint(name)[0]
-    yield FOLDED, predictor.logits
-    file, quantised = folder / f"{name}.onnx", folder / f"{name}.int8.onnx"
-    inputs = [predictor.card.preprocess.apply(photo)[0] for photo in calibration]
-
-    def int8() -> Network:
-        quantise(file, quantised, inputs)
-        return onnx_runtime(quantised, threads=threads)
-
-    made: Mapping[str, Callable[[], Network]] = {
-        "ONNX Runtime": partial(onnx_runtime, file, threads=threads),
-        "ONNX Runtime int8": int8,
-        "OpenVINO": partial(openvino, file, threads=threads),
-    }
+    name, threads = predictor.card.name, torch.get_num_threads()
+    pytorch = {"PyTorch eager": lambda: load_checkpoint(name)[0], FOLDED: lambda: predictor.logits}
+    file, small = folder / f"{name}.onnx", folder / f"{name}.int8.onnx"
     try:
         export(predictor.network, file)
+        quantise(file, small, [predictor.card.preprocess.apply(photo)[0] for photo in calibration])
     except ImportError:
-        return
-    for title, make in made.items():
-        try:
-            yield title, make()
-        except ImportError:
-            continue
+        return pytorch
+    return pytorch | {
+        "ONNX Runtime": partial(onnx_runtime, file, threads=threads),
+        "ONNX Runtime int8": partial(onnx_runtime, small, threads=threads),
+        "OpenVINO": partial(openvino, file, threads=threads),
+    }
 
 
 def report(
@@ -140,7 +127,7 @@ def report(
     """A table with every way of every network: time, memory, agreement with eager, mIoU.
 
     Time is of one pass over the input that the network's card asks for, for the first photo; the ways take turns.
-    Memory is what the process gained while the way was made and ran once, less what earlier ways gave back meanwhile.
+    Memory is the most that the process gained while the way was made and ran once. What is not installed is left out.
 
     Args:
         photos: the labels of the ways are compared on these; and they calibrate int8.
@@ -152,34 +139,37 @@ def report(
         for name, predictor in predictors.items():
             x = predictor.card.preprocess.apply(photos[0])[0]
             networks: dict[str, Network] = {}
-            gained: dict[str, int] = {}
-            before = _resident()
-            for way, network in ways(predictor, Path(folder), calibration=photos):
+            memory: dict[str, str] = {}
+            for way, make in ways(predictor, Path(folder), calibration=photos).items():
                 try:
-                    _timed(partial(network, x))
+                    with most_memory() as gained:
+                        network = make()
+                        timed(network, x)
+                except ImportError:
+                    continue
                 except Exception as error:  # every runtime has its own kinds
                     rows.append((name, way, f"fails: {type(error).__name__}", *"-----"))
                     continue
-                networks[way] = network
-                gained[way], before = _resident() - before, _resident()
-            times = _take_turns({way: partial(_timed, partial(network, x)) for way, network in networks.items()}, runs)
+                networks[way], memory[way] = network, f"{gained[0] / 1e6:.0f} MB"
+            times = take_turns({way: partial(timed, network, x) for way, network in networks.items()}, runs)
             eager = [_labels(predictor, networks["PyTorch eager"], photo) for photo in photos]
             for way, network in networks.items():
                 mine = [_labels(predictor, network, photo) for photo in photos]
                 same = np.mean([np.mean(a == b) for a, b in zip(mine, eager, strict=True)])
+                ratio = np.median(times[way]) / np.median(times["PyTorch eager"])
                 miou = f"{_miou(predictor, network, scored):.4f}" if scored else "-"
-                seconds = 1000 * np.array(times[way])
                 rows.append(
-                    (name, way, f"{np.median(seconds):.1f}", f"{np.percentile(seconds, 95):.1f}",
-                     f"{np.median(seconds) / np.median(1000 * np.array(times['PyTorch eager'])):.2f}",
-                     f"{gained[way] / 1e6:.0f} MB", f"{100 * same:.2f} %", miou)
-                )  # fmt: skip
+                    (name, way, *_median_p95(times[way]), f"{ratio:.2f}", memory[way], f"{100 * same:.2f} %", miou)
+                )
     if tflite is not None:
-        network_pass = litert(tflite, threads=torch.get_num_threads())
-        seconds = 1000 * np.array(_take_turns({"": partial(_timed, network_pass)}, runs)[""])
-        rows.append((tflite.stem, "LiteRT", f"{np.median(seconds):.1f}", f"{np.percentile(seconds, 95):.1f}", *"----"))
+        (milliseconds,) = take_turns({"": litert(tflite, threads=torch.get_num_threads())}, runs).values()
+        rows.append((tflite.stem, "LiteRT", *_median_p95(milliseconds), *"----"))
     head = ("checkpoint", "way", "median ms", "p95", "ratio to eager", "memory", "labels as eager", "mIoU")
     return text_table(head, rows, left=2)
+
+
+def _median_p95(milliseconds: np.ndarray) -> tuple[str, str]:
+    return f"{np.median(milliseconds):.1f}", f"{np.percentile(milliseconds, 95):.1f}"
 
 
 def packaged_photos() -> list[Image.Image]:
@@ -201,18 +191,6 @@ def voc_pairs(folder: Path, count: int) -> list[tuple[Path, Path]]:
     return pairs[:: max(1, len(pairs) // count)][:count]
 
 
-def _take_turns(calls: Mapping[str, Callable[[], float]], runs: int) -> dict[str, list[float]]:
-    rounds = [{name: call() for name, call in calls.items()} for _ in range(runs)]
-    return {name: [one_round[name] for one_round in rounds] for name in calls}
-
-
-@torch.inference_mode()
-def _timed(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
 @torch.inference_mode()
 def _labels(predictor: Predictor, network: Network, photo: Image.Image) -> np.ndarray:
     x, geometry = predictor.card.preprocess.apply(photo)
@@ -224,7 +202,3 @@ def _miou(predictor: Predictor, network: Network, scored: Sequence[tuple[Path, P
     for photo, label in scored:
         confusion.update(np.asarray(read_stored(label)), _labels(predictor, network, read_image(photo)))
     return confusion.miou
-
-
-def _resident() -> int:
-    return int(psutil.Process().memory_info().rss)
