@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     what = bench.add_mutually_exclusive_group()
     what.add_argument("--runtimes", action="store_true", help="PyTorch beside ONNX Runtime, int8, OpenVINO, LiteRT")
     what.add_argument("--photos", action="store_true", help="growth with the photo's size, up to 24 megapixels")
+    what.add_argument("--page", action="store_true", help="one comparison on the running page, upload to download")
     what.add_argument("--start", action="store_true", help="from starting the page to its first answer")
     bench.add_argument("--voc", type=Path, metavar="DIR", help="with --runtimes: VOC2012 folder, for mIoU on val")
     bench.add_argument("--images", type=_at_least(1), default=100, help="how many of them (default 100)")
@@ -117,6 +118,8 @@ def _bench(options: argparse.Namespace) -> int:
     names = options.model or list_checkpoints()
     if options.start:
         print(bench.bench_start(runs=options.runs))
+    elif options.page:
+        print(bench.bench_page(names, runs=options.runs))
     elif options.photos:
         print("\n\n".join(bench.bench_photos(name, runs=options.runs, threads=options.threads) for name in names))
     elif options.runtimes:

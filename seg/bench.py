@@ -7,6 +7,7 @@ round, and what happens in one minute happens to all of them.
 from __future__ import annotations
 
 import io
+import json
 import os
 import platform
 import socket
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -27,11 +29,15 @@ from PIL import Image
 from torch import nn
 
 from seg.checkpoint import CheckpointError, list_checkpoints, load_checkpoint
+from seg.image import read_image
 from seg.predictor import Predictor, load_predictor
 from seg.table import text_table
+from seg.transforms import Preprocess
 
 TORCHVISION = ("deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large")
 REFERENCE = f"torchvision {TORCHVISION[0]}, eager"
+REFERENCE_INPUT = Preprocess(short_side=520, long_side=100_000, multiple=1)  # as torchvision's own transforms resize
+ALL = "all of these, one after the other"
 PHOTO_SIZE = (768, 1024)
 PHOTO_SIZES = ((480, 640), (768, 1024), (1536, 2048), (3000, 4000), (4000, 6000))  # up to 24 megapixels
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,7 +67,10 @@ def bench(names: Sequence[str], *, size: int = 520, runs: int = 20, threads: int
     predictors = {name: load_predictor(name) for name in names}
     networks = take_turns(_network_contestants(predictors, size), runs)
     photo = synthetic_photo(PHOTO_SIZE)
-    predictions = take_turns({name: partial(_predict, predictors[name], photo) for name in names}, runs)
+    contestants: dict[str, Contestant] = {name: partial(_predict, predictors[name], photo) for name in names}
+    contestants[ALL] = partial(_predict_all, list(predictors.values()), photo)
+    contestants[REFERENCE] = partial(_predict_reference, _torchvision(TORCHVISION[0]), photo)
+    predictions = take_turns(contestants, runs)
     return "\n".join(
         (
             f"{machine()}; {runs} rounds",
@@ -135,33 +144,75 @@ def bench_start(*, runs: int = 3) -> str:
     )
 
 
+def bench_page(names: Sequence[str], *, runs: int = 10) -> str:
+    """What a visitor of the running page waits for, beside torchvision's network in this process; returns the report.
+
+    The page compares the networks in one request over HTTP: upload of the photo, decoding, the networks, the map of
+    disagreement, and that map's download. torchvision's network goes from the same bytes to a label map.
+    """
+    photo = synthetic_photo(PHOTO_SIZE)
+    with _page() as client:
+
+        def compare() -> tuple[float]:
+            start = time.perf_counter()
+            picture, _facts = _ask(client, "compare", _upload(client, photo), list(names))
+            client.get(f"gradio_api/file={picture['path']}").raise_for_status()
+            return (time.perf_counter() - start,)
+
+        asked = f"/compare with {', '.join(names)}"
+        reference = partial(_predict_reference, _torchvision(TORCHVISION[0]), photo)
+        times = take_turns({asked: compare, f"{REFERENCE}, no page": reference}, runs)
+    medians = {name: float(np.median(each[:, 0])) for name, each in times.items()}
+    last = list(medians.values())[-1]
+    rows = [(name, f"{median:.0f}", f"{median / last:.2f}") for name, median in medians.items()]
+    return f"{machine()}; {runs} rounds\n\n{text_table(('a 1024 x 768 photo', 'median ms', 'ratio'), rows)}"
+
+
 def _first_answer() -> float:
     """Seconds from the start of the page to its answer about one photo."""
+    start = time.perf_counter()
+    with _page() as client:
+        _ask(client, "segment", _upload(client, synthetic_photo(PHOTO_SIZE)), list_checkpoints()[0], False)
+        return time.perf_counter() - start
+
+
+@contextmanager
+def _page() -> Iterator[httpx.Client]:
+    """A client of the page, started anew, as soon as it listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    api = f"http://127.0.0.1:{port}/gradio_api"
-    start = time.perf_counter()
     page = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
-        with httpx.Client(timeout=120, trust_env=False) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}/", timeout=120, trust_env=False) as client:
             while True:
                 try:
-                    uploaded = client.post(f"{api}/upload", files={"files": ("photo.jpg", synthetic_photo(PHOTO_SIZE))})
+                    client.get("health")
                     break
                 except httpx.TransportError:  # not listening yet
                     if page.poll() is not None:
                         raise RuntimeError("the page does not start; try: python app.py") from None
                     time.sleep(0.02)
-            file = {"path": uploaded.json()[0], "meta": {"_type": "gradio.FileData"}}
-            event = client.post(f"{api}/call/segment", json={"data": [file, list_checkpoints()[0], False]})
-            said = client.get(f"{api}/call/segment/{event.json()['event_id']}").text
-        if "event: complete" not in said:
-            raise RuntimeError(f"the page answered: {said}")
-        return time.perf_counter() - start
+            yield client
     finally:
         page.terminate()
         page.wait()
+
+
+def _upload(client: httpx.Client, photo: bytes) -> dict[str, Any]:
+    """The photo as the page's endpoints take it."""
+    uploaded = client.post("gradio_api/upload", files={"files": ("photo.jpg", photo)}).raise_for_status()
+    return {"path": uploaded.json()[0], "meta": {"_type": "gradio.FileData"}}
+
+
+def _ask(client: httpx.Client, endpoint: str, *question: object) -> list[Any]:
+    """What the endpoint answers."""
+    event = client.post(f"gradio_api/call/{endpoint}", json={"data": question}).raise_for_status().json()["event_id"]
+    said = client.get(f"gradio_api/call/{endpoint}/{event}").text
+    if "event: complete" not in said:
+        raise RuntimeError(f"the page answered: {said}")
+    answer: list[Any] = json.loads(said.partition("data: ")[2])
+    return answer
 
 
 def machine() -> str:
@@ -195,17 +246,22 @@ def cpu_name() -> str:
 
 def _network_contestants(predictors: Mapping[str, Predictor], size: int) -> dict[str, Contestant]:
     """Each checkpoint's network folded and as built, and torchvision's networks with random weights."""
-    from torchvision.models import segmentation  # a second of importing, for this table alone
-
     x = torch.rand(1, 3, size, size)
     contestants: dict[str, Contestant] = {}
     for name, predictor in predictors.items():
         contestants[f"{name}, as predict runs it"] = partial(timed, predictor.logits, x)
         contestants[f"{name}, eager"] = partial(timed, load_checkpoint(name)[0], x)
     for name in TORCHVISION:
-        network: nn.Module = getattr(segmentation, name)(weights=None, weights_backbone=None, num_classes=21)
-        contestants[f"torchvision {name}, eager"] = partial(timed, network.eval(), x)
+        contestants[f"torchvision {name}, eager"] = partial(timed, _torchvision(name), x)
     return contestants
+
+
+def _torchvision(name: str) -> nn.Module:
+    """A network of torchvision's for VOC's classes, with random weights: they take as long as trained ones."""
+    from torchvision.models import segmentation  # a second of importing, for this alone
+
+    network: nn.Module = getattr(segmentation, name)(weights=None, weights_backbone=None, num_classes=21)
+    return network.eval()
 
 
 @torch.inference_mode()
@@ -219,6 +275,26 @@ def timed(network: Callable[[torch.Tensor], object], x: torch.Tensor) -> tuple[f
 def _predict(predictor: Predictor, photo: bytes) -> tuple[float, float]:
     result = predictor.predict(photo)
     return result.seconds, result.network_seconds
+
+
+def _predict_all(predictors: Sequence[Predictor], photo: bytes) -> tuple[float, float]:
+    """As the page compares: the photo is decoded once."""
+    start = time.perf_counter()
+    image = read_image(photo)
+    network_seconds = sum(predictor.predict(image).network_seconds for predictor in predictors)
+    return time.perf_counter() - start, network_seconds
+
+
+@torch.inference_mode()
+def _predict_reference(network: nn.Module, photo: bytes) -> tuple[float, float]:
+    """torchvision's network on its own terms, at the size its transforms ask for; our way to it and back."""
+    start = time.perf_counter()
+    x, geometry = REFERENCE_INPUT.apply(read_image(photo))
+    network_start = time.perf_counter()
+    logits = network(x)["out"]
+    network_seconds = time.perf_counter() - network_start
+    REFERENCE_INPUT.restore_labels(logits, geometry)
+    return time.perf_counter() - start, network_seconds
 
 
 def take_turns(contestants: Mapping[str, Contestant], runs: int) -> dict[str, np.ndarray]:
@@ -241,10 +317,12 @@ def _network_table(milliseconds: Mapping[str, np.ndarray]) -> str:
 
 
 def _predict_table(milliseconds: Mapping[str, np.ndarray], predictors: Mapping[str, Predictor]) -> str:
+    inputs = {name: predictor.card.preprocess for name, predictor in predictors.items()} | {REFERENCE: REFERENCE_INPUT}
+    reference = float(np.median(milliseconds[REFERENCE][:, 0]))
     rows: list[Sequence[str]] = []
     for name, times in milliseconds.items():
-        h, w = predictors[name].card.preprocess.network_size(PHOTO_SIZE)
+        seen = "{1} x {0}".format(*inputs[name].network_size(PHOTO_SIZE)) if name in inputs else "-"
         whole, network = np.median(times, axis=0)
         rest = np.median(times[:, 0] - times[:, 1])
-        rows.append((name, f"{w} x {h}", f"{whole:.1f}", f"{network:.1f}", f"{rest:.1f}"))
-    return text_table(("checkpoint", "network sees", "predict", "network", "the rest"), rows)
+        rows.append((name, seen, f"{whole:.1f}", f"{network:.1f}", f"{rest:.1f}", f"{whole / reference:.2f}"))
+    return text_table(("checkpoint", "network sees", "predict", "network", "the rest", "ratio"), rows)

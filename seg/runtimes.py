@@ -102,7 +102,10 @@ def ways(predictor: Predictor, folder: Path, *, calibration: Sequence[Image.Imag
         calibration: photos that show int8 the ranges of its activations.
     """
     name, threads = predictor.card.name, torch.get_num_threads()
-    pytorch = {"PyTorch eager": lambda: load_checkpoint(name)[0], FOLDED: lambda: predictor.logits}
+    pytorch: dict[str, Callable[[], Network]] = {
+        "PyTorch eager": lambda: load_checkpoint(name)[0],
+        FOLDED: lambda: predictor.logits,
+    }
     file, small = folder / f"{name}.onnx", folder / f"{name}.int8.onnx"
     try:
         export(predictor.network, file)

@@ -229,10 +229,13 @@ def test_bench_prints_both_tables(run_process: Run):
         median, least, p95, ratio = map(float, row.removeprefix(name).split())
         assert median == least == p95 > 0
         assert ratio > 0
-    reference = next(line for line in lines if line.startswith("torchvision deeplabv3_mobilenet_v3_large, eager"))
-    assert reference.split()[-1] == "1.00"
-    whole, network, rest = map(float, next(line for line in lines if re.match(r"clitest +\d+ x", line)).split()[-3:])
-    assert whole == pytest.approx(network + rest, abs=0.2)
+    references = [line for line in lines if line.startswith("torchvision deeplabv3_mobilenet_v3_large, eager")]
+    assert [line.split()[-1] for line in references] == ["1.00", "1.00"]
+    assert "693 x 520" in references[1]
+    for start in (r"clitest +\d+ x", "all of these"):
+        whole, network, rest, ratio = map(float, next(line for line in lines if re.match(start, line)).split()[-4:])
+        assert whole == pytest.approx(network + rest, abs=0.2)
+        assert ratio > 0
 
 
 @pytest.mark.parametrize("arguments", [["bench", "--size", "5"], ["bench", "--runs", "few"], [], ["predict"]])
