@@ -194,12 +194,11 @@ def main() -> None:
         check(visit)
     waits = [visit.seconds for visit in visits]
     median, p95 = np.percentile(waits, (50, 95))
-    tenth = max(1, len(used) // 10)
+    tenths = [f"{np.mean(part):.0f}" for part in np.array_split(used, 10) if len(part)]
     print(f"{len(visits)} of {arguments.visitors * arguments.photos} answers in {seconds:.0f} s, none mixed up")
     print(f"waiting, upload to answer: median {median:.1f} s, p95 {p95:.1f} s, longest {max(waits):.1f} s")
     print(f"told their place in the queue: {sum(bool(visit.ranks) for visit in visits)} of {len(visits)}")
-    print(f"the page's memory: first tenth {np.mean(used[:tenth]):.0f} MB, last {np.mean(used[-tenth:]):.0f} MB, "
-          f"most {max(used):.0f} MB")  # fmt: skip
+    print(f"the page's memory, MB, mean of each tenth of the time: {' '.join(tenths)}; most {max(used):.0f}")
     assert not crashes, crashes
 
 

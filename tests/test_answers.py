@@ -10,11 +10,12 @@ import pytest
 from gradio.context import LocalContext
 from PIL import Image
 
-from seg import Segmentation, read_image
+from seg import Segmentation, list_checkpoints, read_image
 from seg.classes import VOC
-from seg.ui import answers
+from seg.ui import answers, device
 from seg.ui.answers import MOST_BYTES, MOST_SECONDS, Kept, kept
 from seg.ui.photo import EXAMPLES
+from seg.ui.times import Times
 
 
 def answer(pixels: int = 100) -> Segmentation:
@@ -62,6 +63,18 @@ def test_a_photo_is_one_visitor_s_and_an_example_everybody_s(photo):
     assert (first.asked, second.asked) == (1, 1)
     example = read_image(EXAMPLES[0])
     assert first.ask(example) is second.ask(example)
+
+
+def test_an_answer_from_memory_is_no_time_of_the_network(monkeypatch: pytest.MonkeyPatch):
+    times, example = Times(), read_image(EXAMPLES[0])
+    monkeypatch.setattr(device, "TIMES", times)
+    monkeypatch.setattr(device, "_predict", lambda *_: answer())
+    network = device.Network(list_checkpoints()[0])
+    assert network.predict(example) is network.predict(example)
+    network.predict(example, crf=True)  # slower for another reason
+    took = times.of("tiny")
+    assert took is not None
+    assert took.runs == 1
 
 
 def test_without_a_visitor_nothing_is_kept(photo):

@@ -13,8 +13,9 @@ from scored import SHAPES, metrics, scored_card
 
 from seg.classes import VOC, ClassSet, voc_colours
 from seg.ui import scores
-from seg.ui.scores import FIGURES, RUNS, TimeHere, Times, confusion, confusion_sentences, facts, scores_value, sentences
+from seg.ui.scores import FIGURES, confusion, confusion_sentences, facts, scores_value, sentences
 from seg.ui.text import LANGUAGES
+from seg.ui.times import RUNS, TimeHere, Times
 
 PETS = ClassSet("pets", ("background", "cat", "dog", "cow"), ("背景", "猫", "狗", "牛"), voc_colours(4))
 
@@ -159,11 +160,11 @@ def test_measuring_shows_every_network_the_same_photo_and_leaves_the_first_run_o
             now[0] += later if (name, photo) in shown else first
             shown.append((name, photo))
 
-        return SimpleNamespace(card=tiny_card(name=name), predict_anew=predict)
+        return predict
 
     times = Times()
     times.served(SimpleNamespace(checkpoint="a", seconds=100.0))
-    times.measure([network("a", 50.0, 1.0), network("b", 60.0, 2.0)], clock=lambda: now[0])
+    times.measure({"a": network("a", 50.0, 1.0), "b": network("b", 60.0, 2.0)}, clock=lambda: now[0])
     assert times.of("a") == TimeHere(1.0, RUNS, True)
     assert times.of("b") == TimeHere(2.0, RUNS, True)
     assert len({id(photo) for _, photo in shown}) == 1

@@ -12,7 +12,7 @@ from PIL import Image
 from seg import Segmentation
 from seg.card import ModelCard
 from seg.render import MOST_COMPARED
-from seg.ui import downloads, log, scores
+from seg.ui import downloads, log
 from seg.ui.device import Network
 from seg.ui.networks import comparable, default_networks, load_title
 from seg.ui.payload import viewer_value
@@ -91,7 +91,6 @@ def compare(
             words = say(language, "running", title=title, number=number, count=len(chosen))
             progress((number - 1, len(chosen)), desc=words)
         found.append((network.predict(image), network.card))
-        scores.TIMES.served(found[-1][0])
         yield viewer_value(image, found, comparing=True, complete=number == len(chosen))
 
 

@@ -22,6 +22,7 @@ from seg import Segmentation, load_predictor
 from seg.card import load_card
 from seg.checkpoint import card_path, list_checkpoints
 from seg.ui import answers, log
+from seg.ui.times import TIMES
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SECONDS = 15  # for which ZeroGPU lends the card at most; who asks for little is served sooner
@@ -57,7 +58,14 @@ class Network:
 
     def predict(self, photo: Image.Image, *, crf: bool = False) -> Segmentation:
         """What `Predictor.predict` says, or said to this visitor before."""
-        return answers.kept(photo, (self._name, crf), lambda: _predict(self._name, photo, crf))
+
+        def make() -> Segmentation:
+            answer = _predict(self._name, photo, crf)
+            if not crf:
+                TIMES.served(answer)
+            return answer
+
+        return answers.kept(photo, (self._name, crf), make)
 
     def predict_anew(self, photo: Image.Image) -> Segmentation:
         """The same without a CRF and never from memory, for whoever measures how long it takes."""

@@ -8,31 +8,25 @@ from __future__ import annotations
 
 import json
 import math
-import time
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import gradio as gr
 
-from seg import Segmentation, list_checkpoints
+from seg import list_checkpoints
 from seg.card import ModelCard, load_card
 from seg.checkpoint import card_path
 from seg.classes import ClassSet
-from seg.image import read_image
 from seg.ui import log
 from seg.ui.device import Network
-from seg.ui.photo import EXAMPLES
 from seg.ui.text import SCORES, say
+from seg.ui.times import TIMES, TimeHere, Times
 
 _ASSETS = Path(__file__).parent / "scores_page"
 FIGURES = ("miou", "pixel_acc", "mean_acc", "fwiou", "boundary_f")
-RUNS = 5
 NAMED = 3  # so many classes or confusions one sentence names
-_KEPT = 101  # so many times per network are remembered
 
 
 @dataclass(frozen=True)
@@ -70,59 +64,12 @@ def value(language: str) -> dict[str, Any]:
 @log.request("page/scores/measure")
 def measure(language: str) -> dict[str, Any]:
     """Time every network on this machine, then the value with these times."""
-    TIMES.measure([Network(name) for name in list_checkpoints()])
+    TIMES.measure({name: Network(name).predict_anew for name in list_checkpoints()})
     return value(language)
 
 
 def _script() -> str:
     return f"const TEXT = {json.dumps(SCORES)};\n" + (_ASSETS / "scores.js").read_text("utf-8")
-
-
-# Time here
-
-
-@dataclass(frozen=True)
-class TimeHere:
-    """Median wall time of `predict`, and over how many photos; `asked` tells a test on request from daily work."""
-
-    seconds: float
-    runs: int
-    asked: bool
-
-
-class Times:
-    """How long each network takes on this machine: nothing is known before something has run."""
-
-    def __init__(self) -> None:
-        self._served: dict[str, deque[float]] = {}
-        self._measured: dict[str, TimeHere] = {}
-
-    def served(self, result: Segmentation) -> None:
-        """Remember how long this answer took."""
-        self._served.setdefault(result.checkpoint, deque(maxlen=_KEPT)).append(result.seconds)
-
-    def measure(self, networks: Sequence[Network], clock: Callable[[], float] = time.perf_counter) -> None:
-        """Show every network the same photo `RUNS` times, in turn, so that a busy moment meets all of them."""
-        photo = read_image(EXAMPLES[1])
-        taken: dict[str, list[float]] = {network.card.name: [] for network in networks}
-        for run in range(RUNS + 1):
-            for network in networks:
-                start = clock()
-                network.predict_anew(photo)
-                if run:  # the first one warms up
-                    taken[network.card.name].append(clock() - start)
-        self._measured = {name: TimeHere(median(seconds), RUNS, True) for name, seconds in taken.items()}
-
-    def of(self, name: str) -> TimeHere | None:
-        """What was measured on request, else what this process has served, else None."""
-        if name in self._measured:
-            return self._measured[name]
-        served = list(self._served.get(name, ()))
-        return TimeHere(median(served), len(served), False) if served else None
-
-
-TIMES = Times()
-"""Of this process."""
 
 
 # What the browser gets

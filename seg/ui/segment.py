@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from seg import list_checkpoints
-from seg.ui import downloads, log, scores
+from seg.ui import downloads, log
 from seg.ui.device import Network
 from seg.ui.networks import load_title
 from seg.ui.payload import viewer_value
@@ -69,8 +69,6 @@ def segment(photo: str | bytes | None, network: str, language: str, crf: bool = 
     image = open_photo(photo, language)
     answering = Network(network)
     result = answering.predict(image, crf=crf)
-    if not crf:
-        scores.TIMES.served(result)
     return viewer_value(image, [(result, answering.card)])
 
 
