@@ -19,7 +19,7 @@ from starlette.middleware import Middleware
 
 from seg import CheckpointError
 from seg.image import MAX_BYTES
-from seg.ui import answers, doors, log, page
+from seg.ui import doors, log, memory, page
 from seg.ui.routes import routes
 
 GRACE = 8  # seconds to finish in: Docker kills after ten
@@ -39,7 +39,7 @@ def main() -> None:
     except CheckpointError as error:
         sys.exit(f"error: {error}")
     log.start()
-    answers.forget_in_background()
+    memory.sweep_in_background()
     stop = _told_to_stop()
     blocks.queue(max_size=60).launch(
         server_name=arguments.host,

@@ -72,15 +72,9 @@ def kept(photo: Image.Image, question: Hashable, make: Callable[[], Segmentation
     return _KEPT.get((visitor, photo_id, question), make) if visitor else make()
 
 
-def forget_in_background(*, every: float = 60) -> None:
-    """Forget old answers also while nobody asks for new ones."""
-
-    def sweep() -> None:
-        while True:
-            time.sleep(every)
-            _KEPT.forget_old()
-
-    threading.Thread(target=sweep, daemon=True, name="forget old answers").start()
+def forget_old() -> None:
+    """Drop every answer older than `MOST_SECONDS`."""
+    _KEPT.forget_old()
 
 
 def _session() -> str | None:
