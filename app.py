@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib.util
 import os
 import signal
@@ -12,6 +13,7 @@ import time
 from types import FrameType
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+gc.disable()  # looking, again and again, for garbage among what is imported takes a quarter of the start
 
 import gradio as gr
 import torch
@@ -21,6 +23,9 @@ from seg import CheckpointError
 from seg.image import MAX_BYTES
 from seg.ui import doors, log, memory, page
 from seg.ui.routes import routes
+
+gc.freeze()  # nor is there any later
+gc.enable()
 
 GRACE = 8  # seconds to finish in: Docker kills after ten
 

@@ -12,6 +12,8 @@ import torch
 from PIL import Image
 
 from seg import InvalidImageError, Predictor, list_checkpoints, load_predictor
+from seg.card import load_card
+from seg.checkpoint import card_path
 from seg.classes import IGNORE_INDEX, ClassSet
 from seg.explain.truth import WIDTHS, Score, nearest, score, scored_size, wrong_pixels
 from seg.explain.unet import Treatment, skip_strides, unet_logits
@@ -264,7 +266,7 @@ DROP = both(
 
 
 def _build(language: str) -> Parts:
-    classes = load_predictor(list_checkpoints()[0]).card.classes
+    classes = load_card(card_path(list_checkpoints()[0])).classes
     with gr.Column(elem_id="truth-file") as file_place:
         label = PhotoInput(
             label=LABEL[language],
