@@ -118,10 +118,9 @@ def _restored_bands(logits: torch.Tensor, geometry: Geometry, rows: int = 64) ->
     at = at.clamp(0, h - 1)
     above = at.long().clamp(max=max(h - 2, 0))
     below = (above + 1).clamp(max=h - 1)
-    weight = (at - above).to(logits.dtype).view(1, 1, -1, 1)
-    logits = logits.contiguous()
+    weight = (at - above).to(logits.dtype).view(1, -1, 1)
+    logits = logits[0].contiguous()  # (K, h, w)
     for start in range(0, height, rows):
         band = slice(start, start + rows)
-        mixed = torch.lerp(logits[:, :, above[band]], logits[:, :, below[band]], weight[:, :, band])
-        wide = F.interpolate(mixed, size=(mixed.shape[2], width), mode="bilinear", align_corners=False)
-        yield wide[0]
+        mixed = torch.lerp(logits.index_select(1, above[band]), logits.index_select(1, below[band]), weight[:, band])
+        yield F.interpolate(mixed, size=width, mode="linear", align_corners=False)
