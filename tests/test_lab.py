@@ -42,7 +42,7 @@ def test_a_lesson_says_everything_in_every_language(lesson: Lesson) -> None:
 @pytest.mark.parametrize("lesson", LESSONS, ids=IDS)
 def test_a_lesson_answers_with_blocks_for_a_photo(lesson: Lesson) -> None:
     first = [control.settings["value"] for control in lesson.controls]
-    value = lab.ask(lesson, EXAMPLES[0], "en", lab.CENTRE, first)
+    value = lab.ask(lesson, EXAMPLES[0], "en", lab.CENTRE, lesson.checked(first))
     assert value is not None
     assert value["blocks"]
     assert {block["kind"] for block in value["blocks"]} <= KINDS
@@ -53,7 +53,7 @@ def test_a_lesson_answers_with_blocks_for_a_photo(lesson: Lesson) -> None:
 
 @pytest.mark.parametrize("lesson", [lesson for lesson in LESSONS if lesson.needs_photo])
 def test_without_a_photo_a_lesson_that_needs_one_shows_nothing(lesson: Lesson) -> None:
-    assert lab.ask(lesson, None, "en", lab.CENTRE, [None for _ in lesson.controls]) is None
+    assert lab.ask(lesson, None, "en", lab.CENTRE, {}) is None
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=IDS)

@@ -22,7 +22,7 @@ HERE = (0.4, 0.6)
 
 
 def blocks(lesson: Any, values: list[Any], point: tuple[float, float] = HERE) -> list[dict[str, Any]]:
-    value = lab.ask(lesson, EXAMPLES[0], "en", point, values)
+    value = lab.ask(lesson, EXAMPLES[0], "en", point, lesson.checked(values))
     assert value is not None
     return value["blocks"]
 

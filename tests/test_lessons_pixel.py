@@ -48,13 +48,13 @@ def test_the_heat_map_is_about_the_class_that_the_table_names(name: str) -> None
 
 def test_every_control_and_the_point_change_the_answer() -> None:
     names = list_checkpoints()[:2]
-    first = lab.ask(pixel.LESSON, EXAMPLES[0], "en", (0.5, 0.5), [names, "hide"])
-    elsewhere = lab.ask(pixel.LESSON, EXAMPLES[0], "en", (0.02, 0.03), [names, "hide"])
-    alone = lab.ask(pixel.LESSON, EXAMPLES[0], "en", (0.5, 0.5), [names[:1], "hide"])
-    none = lab.ask(pixel.LESSON, EXAMPLES[0], "en", (0.5, 0.5), [[], "hide"])
+    first = lab.ask(pixel.LESSON, EXAMPLES[0], "en", (0.5, 0.5), {"names": names, "field": "hide"})
+    elsewhere = lab.ask(pixel.LESSON, EXAMPLES[0], "en", (0.02, 0.03), {"names": names, "field": "hide"})
+    alone = lab.ask(pixel.LESSON, EXAMPLES[0], "en", (0.5, 0.5), {"names": names[:1], "field": "hide"})
+    none = lab.ask(pixel.LESSON, EXAMPLES[0], "en", (0.5, 0.5), {"names": [], "field": "hide"})
     tables = [[b for b in value["blocks"] if b["kind"] == "table"] for value in (first, elsewhere, alone, none)]  # type: ignore[index]
     assert tables[0] != tables[1]
-    shown = lab.ask(pixel.LESSON, EXAMPLES[0], "en", (0.5, 0.5), [names, "show"])
+    shown = lab.ask(pixel.LESSON, EXAMPLES[0], "en", (0.5, 0.5), {"names": names, "field": "show"})
     assert first is not None
     assert shown is not None
     assert len(shown["blocks"]) > len(first["blocks"])

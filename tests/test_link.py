@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg.ui import classroom
+from seg.ui import classroom, lab
 from seg.ui.lessons import LESSONS
 from seg.ui.link import View, example_number, read_link, write_link
 from seg.ui.networks import comparable
@@ -72,6 +72,6 @@ def test_values_of_all_inputs_are_told_apart_by_lesson() -> None:
         values += [*first.values(), *more.values()]
         expected[lesson.key] = {**first, **more}
     for lesson in LESSONS:
-        assert classroom._values_of(lesson.key, tuple(values)) == expected[lesson.key]
+        assert lab.values_of(lesson.key, values) == expected[lesson.key]
         assert set(classroom._controls_of(lesson.key, tuple(values))) == {c.name for c in lesson.controls}
-    assert classroom._values_of("no lesson", tuple(values)) == {}
+    assert lab.values_of("no lesson", values) == {}

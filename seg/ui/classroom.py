@@ -13,7 +13,7 @@ import gradio as gr
 from seg.ui import downloads, log
 from seg.ui.compare import answers
 from seg.ui.device import Network
-from seg.ui.lab import LabTab, point_of
+from seg.ui.lab import LabTab, point_of, values_of
 from seg.ui.lessons import LESSONS, truth
 from seg.ui.link import View, example_number, read_link, write_link
 from seg.ui.networks import comparable, default_networks
@@ -182,7 +182,7 @@ def _sheet(photo: Any, language: str, key: str, point: Any, *values: Any) -> str
     controls = _controls_of(key, values)
     names = [name for name in controls.get(NETWORKS, []) if name in comparable()] or default_networks()
     results = answers(image, [Network(name) for name in names])
-    given = _values_of(truth.LESSON.key, values)
+    given = values_of(truth.LESSON.key, values)
     label = truth.label_of(image, given["source"], given["label"], given["painted"], results[0][1].classes)
     if key == truth.LESSON.key and label is not None:
         controls["source"] = "file"  # a painting, too, comes back as a file
@@ -213,18 +213,6 @@ def _open(path: Any, language: str) -> list[Any]:
     ]
 
 
-def _values_of(key: str, values: tuple[Any, ...]) -> dict[str, Any]:
-    """A lesson's own among the values of all lessons' inputs, by name; those of controls checked."""
-    rest = iter(values)
-    for lesson in LESSONS:
-        own = [next(rest) for _ in lesson.controls]
-        names = list(lesson.extra.inputs) if lesson.extra else []
-        more = {name: next(rest) for name in names}
-        if lesson.key == key:
-            return {**lesson.checked(own), **more}
-    return {}
-
-
 def _controls_of(key: str, values: tuple[Any, ...]) -> dict[str, Any]:
     names = {control.name for lesson in LESSONS if lesson.key == key for control in lesson.controls}
-    return {name: value for name, value in _values_of(key, values).items() if name in names}
+    return {name: value for name, value in values_of(key, values).items() if name in names}

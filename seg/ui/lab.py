@@ -7,7 +7,7 @@ them, so a new photo costs one place in the queue, whatever the number of lesson
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import gradio as gr
 
 from seg.ui import log
 from seg.ui.board import Block, make_board
-from seg.ui.lessons import LESSONS, Lesson, Parts, Surroundings
+from seg.ui.lessons import LESSONS, Lesson, Parts, Surroundings, truth
 from seg.ui.photo import open_photo
 from seg.ui.text import say
 
@@ -107,7 +107,7 @@ def wire(
     boards = [desk.board for desk in lab.desks]
     picked = [desk.board.pick(_picked, None, lab.point, **light) for desk in lab.desks]
     ask_shown = {
-        "fn": _asker(lab, boards),
+        "fn": _asker(boards),
         "inputs": [photo, switch, active, lab.chooser, lab.point, lab.asked, *inputs],
         "outputs": [*boards, lab.asked],
         "trigger_mode": "always_last",
@@ -146,18 +146,28 @@ def speak(language: str) -> list[Any]:
     return updates
 
 
-def ask(lesson: Lesson, photo: Any, language: str, point: Any, values: list[Any], **more: Any) -> dict[str, Any] | None:
+def values_of(key: str, values: Sequence[Any]) -> dict[str, Any]:
+    """One lesson's own among the values of all lessons' inputs, by name; those of controls are checked."""
+    rest = iter(values)
+    for lesson in LESSONS:
+        own = lesson.checked([next(rest) for _ in lesson.controls])
+        more = {name: next(rest) for name in (lesson.extra.inputs if lesson.extra else ())}
+        if lesson.key == key:
+            return {**own, **more}
+    return {}
+
+
+def ask(lesson: Lesson, photo: Any, language: str, point: Any, values: dict[str, Any]) -> dict[str, Any] | None:
     """The board's value for one lesson; None where a photo is needed and there is none.
 
     Args:
-        values: of its controls.
-        more: of its own components, by the names of `Parts.inputs`.
+        values: what `answer` gets besides photo and point, by name; those of controls checked.
     """
     if photo is None and lesson.needs_photo:
         return None
     with log.request(f"page/lab/{lesson.key}"):
         image = None if photo is None else open_photo(photo, language)
-        return board_value(lesson.answer(photo=image, point=point_of(point), **lesson.checked(values), **more))
+        return board_value(lesson.answer(photo=image, point=point_of(point), **values))
 
 
 def board_value(blocks: list[Block]) -> dict[str, Any]:
@@ -165,22 +175,20 @@ def board_value(blocks: list[Block]) -> dict[str, Any]:
     return {"id": secrets.token_hex(8), "blocks": blocks}
 
 
-def _asker(lab: LabTab, boards: list[gr.HTML]) -> Callable[..., list[Any]]:
+def _asker(boards: list[gr.HTML]) -> Callable[..., list[Any]]:
     def asked_for(photo: Any, language: str, active: str, key: str, point: Any, asked: dict, *values: Any) -> list[Any]:
         answers: list[Any] = [gr.skip() for _ in boards]
-        if active != "lab":
-            return [*answers, asked]
-        start = 0
-        for place, desk in enumerate(lab.desks):
-            own = list(values[start : start + len(desk.inputs)])
-            start += len(desk.inputs)
+        for place, lesson in enumerate(LESSONS):
+            if active != "lab" or lesson.key != key:
+                continue
+            own = values_of(key, values)
+            if lesson.with_truth:
+                own["truth"] = values_of(truth.LESSON.key, values)
             question = [photo, point, own]
-            if desk.lesson.key == key and asked.get(key) != question:
+            if asked.get(key) != question:
                 asked = {**asked, key: question}
                 try:
-                    count = len(desk.controls)
-                    more = dict(zip(desk.parts.inputs, own[count:], strict=True))
-                    answers[place] = ask(desk.lesson, photo, language, point, own[:count], **more)
+                    answers[place] = ask(lesson, photo, language, point, own)
                 except gr.Error:  # the tab "Segment" has said what is wrong with the photo
                     answers[place] = None
         return [*answers, asked]

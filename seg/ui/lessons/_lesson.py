@@ -177,6 +177,8 @@ class Lesson:
             It must answer any value a client may send: values are checked with `checked`, or by hand.
         needs_photo: off for a lesson that can do without.
         extra: components of its own; `answer` has a default for each of their values.
+        with_truth: whether `answer` also gets `truth`, what the lesson "truth" has of a label by the names `source`,
+            `label` and `painted`.
     """
 
     key: str
@@ -189,6 +191,7 @@ class Lesson:
     answer: Callable[..., list[Block]]
     needs_photo: bool = True
     extra: Extra | None = None
+    with_truth: bool = False
 
     def text(self, language: str) -> str:
         """The lesson's sentences as HTML."""
