@@ -44,6 +44,7 @@ def main() -> None:
     except CheckpointError as error:
         sys.exit(f"error: {error}")
     log.start()
+    memory.one_heap()
     memory.sweep_in_background()
     stop = _told_to_stop()
     blocks.queue(max_size=60).launch(

@@ -51,6 +51,17 @@ def chosen(visitor: Visitor, selector: str) -> list[str]:
     return list(visitor.page.locator(f"{selector} label.selected").all_inner_texts())
 
 
+def test_a_label_is_also_what_robustness_is_measured_by(visit: Callable[..., Visitor], tmp_path: Path) -> None:
+    visitor = visit()
+    at_lesson(visitor, "truth")
+    before = shown(visitor, "truth")
+    to_indexed(load_predictor("unet").predict(ASTRONAUT).label_map, VOC).save(tmp_path / "label.png")
+    visitor.page.locator("#truth-label input[type=file]").set_input_files(tmp_path / "label.png")
+    wait_for_board(visitor, "truth", other_than=before)
+    open_lesson(visitor, "robustness")
+    assert "mIoU against your label" in text_of(visitor, "robustness")
+
+
 def test_a_label_file_and_a_painting_are_scored(visit: Callable[..., Visitor], tmp_path: Path) -> None:
     visitor = visit()
     page = visitor.page
