@@ -192,7 +192,14 @@ class Visitor:
         self.page.locator(f"#network input[value={network}]").check()
 
     def open_tab(self, key: str, language: str = "en") -> None:
-        self.page.get_by_role("tab", name=say(language, key), exact=True).click()
+        tab = self.page.get_by_role("tab", name=say(language, key), exact=True)
+        for _ in range(10):  # a click is lost while the page is still being built; a person clicks again
+            tab.click()
+            for _ in range(50):
+                if tab.get_attribute("aria-selected") == "true":
+                    return
+                self.page.wait_for_timeout(100)
+        raise AssertionError(f"the tab {key} does not open")
 
     def canvas(self, kind: str, viewer: str = SEGMENT, network: str = "") -> Any:
         of = f"[data-network={network}]" if network else ""
