@@ -183,7 +183,8 @@ def _asker(boards: list[gr.HTML]) -> Callable[..., list[Any]]:
                 continue
             own = values_of(key, values)
             if lesson.with_truth:
-                own["truth"] = values_of(truth.LESSON.key, values)
+                given = values_of(truth.LESSON.key, values)
+                own["truth"] = {name: given[name] for name in ("source", "label", "painted")}
             question = [photo, point, own]
             if asked.get(key) != question:
                 asked = {**asked, key: question}
