@@ -79,7 +79,7 @@ def test_the_label_comes_from_the_lesson_ground_truth(label: np.ndarray, tmp_pat
             values += [["unet"] if control.name == "names" else None for control in lesson.controls]
             values += [given if lesson is truth.LESSON and name == "label" else None
                        for name in (lesson.extra.inputs if lesson.extra else ())]  # fmt: skip
-        return asker(CAT, "en", "lab", robustness.LESSON.key, lab.CENTRE, asked_before, *values)
+        return asker("en", CAT, "lab", robustness.LESSON.key, lab.CENTRE, asked_before, *values)
 
     *answers, before = asked(None, {})
     assert len(charts(answers[PLACE]["blocks"])) == 2

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from torch.nn import functional as F
 
 from seg.image import MAX_ASPECT
-from seg.transforms import MIN_SIDE, Geometry, Preprocess
+from seg.transforms import MIN_SIDE, Geometry, Preprocess, _contenders
 
 ODD_SIZES = [(97, 131), (351, 499), (601, 401), (1023, 767), (63, 1001)]  # (H, W)
 
@@ -52,6 +52,31 @@ def test_labels_equal_argmax_and_softmax_of_resized_scores(
     np.testing.assert_allclose(Preprocess().restore(logits, geometry).numpy(), scores.numpy(), atol=1e-3)
     assert (label_map.dtype, confidence.dtype) == (np.uint8, np.float32)
     assert torch.equal(logits, before), "the caller's logits must stay"
+
+
+@pytest.mark.parametrize("photo_size", [(300, 401), (40, 50)])
+def test_classes_that_win_nowhere_are_resized_together(photo_size: tuple[int, int]) -> None:
+    coarse = 4 * torch.randn(1, 21, 5, 6, generator=torch.Generator().manual_seed(1))
+    coarse[:, 7:] -= 8  # winners are among the first seven
+    logits = F.interpolate(coarse, size=(75, 90), mode="bilinear", align_corners=False)
+    geometry = Geometry(photo_size, (75, 90))
+    assert 2 <= _contenders(logits).sum() <= 10
+    label_map, confidence = Preprocess().restore_labels(logits, geometry)
+    probability, expected = Preprocess().restore(logits, geometry).softmax(dim=0).max(dim=0)
+    assert (label_map == expected.numpy()).mean() > 0.9999  # but for ties
+    np.testing.assert_allclose(confidence, probability.numpy(), atol=5e-3)
+
+
+def test_a_class_may_win_between_two_pixels_and_at_neither() -> None:
+    logits = torch.tensor([[10.0, 0.0], [0.0, 10.0], [9.0, 9.0], [-20.0, -20.0]]).view(1, 4, 1, 2)
+    assert _contenders(logits).tolist() == [True, True, True, False]
+    label_map, _ = Preprocess().restore_labels(logits, Geometry((1, 9), (1, 2)))
+    assert list(dict.fromkeys(label_map[0].tolist())) == [0, 2, 1]
+
+
+def test_scores_that_are_no_numbers_do_not_stop_it() -> None:
+    label_map, _ = Preprocess().restore_labels(torch.full((1, 3, 4, 4), torch.nan), Geometry((8, 8), (4, 4)))
+    assert label_map.shape == (8, 8)
 
 
 def test_the_photo_becomes_normalised_rgb_in_order() -> None:

@@ -1,7 +1,7 @@
 """Tab "Lab": a list of lessons, and for the chosen one its sentences, its controls and its board.
 
-Every lesson is a `Lesson`; this file lays them out and asks the one that somebody looks at. One event asks for all of
-them, so a new photo costs one place in the queue, whatever the number of lessons.
+Every lesson is a `Lesson`; this file lays them out and asks the one that somebody looks at. Whether it has something to
+answer is found out beside the queue, so that places in it are taken only by what is computed.
 """
 
 from __future__ import annotations
@@ -106,16 +106,13 @@ def wire(
     inputs = [component for desk in lab.desks for component in desk.inputs]
     boards = [desk.board for desk in lab.desks]
     picked = [desk.board.pick(_picked, None, lab.point, **light) for desk in lab.desks]
-    ask_shown = {
-        "fn": _asker(boards),
-        "inputs": [photo, switch, active, lab.chooser, lab.point, lab.asked, *inputs],
-        "outputs": [*boards, lab.asked],
-        "trigger_mode": "always_last",
-        **heavy,
-    }
-    gr.on([photo.change, *(component.change for component in inputs)], **ask_shown)
+    wanted = gr.State("")
+    view = [photo, active, lab.chooser, lab.point, lab.asked, *inputs]
+    look = {"fn": _wanted, "inputs": view, "outputs": wanted, "trigger_mode": "always_last", **light}
+    gr.on([photo.change, *(component.change for component in inputs)], **look)
     for event in (chosen, opened, *picked):
-        event.then(**ask_shown)
+        event.then(**look)
+    wanted.change(_asker(boards), [switch, *view], [*boards, lab.asked], trigger_mode="always_last", **heavy)
     for desk in lab.desks:
         if desk.lesson.extra:
             names = [control.name for control in desk.lesson.controls]
@@ -124,7 +121,7 @@ def wire(
 
     def follow(event: Any) -> None:
         shown = event.then(_show_only, lab.chooser, [desk.column for desk in lab.desks], **light)
-        shown.then(**ask_shown)
+        shown.then(**look)
 
     return follow
 
@@ -175,26 +172,40 @@ def board_value(blocks: list[Block]) -> dict[str, Any]:
     return {"id": secrets.token_hex(8), "blocks": blocks}
 
 
-def _asker(boards: list[gr.HTML]) -> Callable[..., list[Any]]:
-    def asked_for(photo: Any, language: str, active: str, key: str, point: Any, asked: dict, *values: Any) -> list[Any]:
-        answers: list[Any] = [gr.skip() for _ in boards]
-        for place, lesson in enumerate(LESSONS):
-            if active != "lab" or lesson.key != key:
-                continue
-            own = values_of(key, values)
-            if lesson.with_truth:
-                given = values_of(truth.LESSON.key, values)
-                own["truth"] = {name: given[name] for name in ("source", "label", "painted")}
-            question = [photo, point, own]
-            if asked.get(key) != question:
-                asked = {**asked, key: question}
-                try:
-                    answers[place] = ask(lesson, photo, language, point, own)
-                except gr.Error:  # the tab "Segment" has said what is wrong with the photo
-                    answers[place] = None
-        return [*answers, asked]
+def _wanted(*view: Any) -> Any:
+    """Another text each time the lesson in sight has something to answer; its change asks the networks."""
+    return gr.skip() if _question(*view) is None else secrets.token_hex(8)
 
-    return asked_for
+
+def _question(photo: Any, active: str, key: str, point: Any, asked: dict[str, Any], *values: Any) -> list[Any] | None:
+    """What the lesson `key` is to be asked; None while nobody looks at it, or where that was its last question."""
+    lesson = next((lesson for lesson in LESSONS if lesson.key == key), None)
+    if active != "lab" or lesson is None:
+        return None
+    own = values_of(key, values)
+    if lesson.with_truth:
+        given = values_of(truth.LESSON.key, values)
+        own["truth"] = {name: given[name] for name in ("source", "label", "painted")}
+    question = [photo, point, own]
+    return None if asked.get(key) == question else question
+
+
+def _asker(boards: list[gr.HTML]) -> Callable[..., list[Any]]:
+    def answer(
+        language: str, photo: Any, active: str, key: str, point: Any, asked: dict[str, Any], *values: Any
+    ) -> list[Any]:
+        answers: list[Any] = [gr.skip() for _ in boards]
+        question = _question(photo, active, key, point, asked, *values)
+        if question is None:
+            return [*answers, asked]
+        place = [lesson.key for lesson in LESSONS].index(key)
+        try:
+            answers[place] = ask(LESSONS[place], photo, language, point, question[-1])
+        except gr.Error:  # the tab "Segment" has said what is wrong with the photo
+            answers[place] = None
+        return [*answers, {**asked, key: question}]
+
+    return answer
 
 
 def _show_only(key: str) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import secrets
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -102,6 +103,7 @@ def build() -> gr.Blocks:
         active = gr.State("segment")  # the tab somebody looks at
         segmented = gr.State((None, None, False))  # photo, network and CRF that the tab "Segment" was last asked for
         compared = gr.State((None, []))  # the photo and networks that the tab "Compare" shows
+        comparison = gr.State("")  # another text for each comparison that somebody looks for
         api.build()
         page.temp_file_sets.append(FromAgents())
 
@@ -181,12 +183,15 @@ def build() -> gr.Blocks:
         many.run.click(_compare, asked, [many.viewer, compared], **_HEAVY)
         for trigger in (photo.change, many.networks.change, compare_shown.then):
             trigger(
-                _compare_if_looked_at,
-                [*asked, active, compared],
-                [many.viewer, compared],
+                _look_at_comparison,
+                [photo, many.networks, active, compared],
+                [many.viewer, compared, comparison],
                 trigger_mode="always_last",
-                **_HEAVY,
+                **_LIGHT,
             )
+        comparison.change(
+            _compare_if_new, [*asked, compared], [many.viewer, compared], trigger_mode="always_last", **_HEAVY
+        )
         board.measure.click(scores.measure, switch, board.board, **_HEAVY)
         follow = lab.wire(inside, photo, switch, active, _HEAVY, _LIGHT)
         offer = partial(_offer, file=file)
@@ -236,29 +241,35 @@ def _compare(
             yield value, (photo, networks)
 
 
-def _compare_if_looked_at(
+def _look_at_comparison(photo: Any, networks: list[str], active: str, compared: Any) -> tuple[Any, Any, Any]:
+    """Networks are asked only while somebody looks at the answer, and once per photo and choice.
+
+    Found out beside the queue: places in it are taken only by what is computed.
+    """
+    if (photo, networks) == tuple(compared):
+        return gr.skip(), gr.skip(), gr.skip()
+    if photo is None or active != "compare":
+        return None, (None, []), gr.skip()
+    return gr.skip(), gr.skip(), secrets.token_hex(8)
+
+
+def _compare_if_new(
     photo: Any,
     networks: list[str],
     language: str,
-    active: str,
     compared: Any,
     progress: gr.Progress = gr.Progress(),  # noqa: B008
 ) -> Iterator[tuple[Any, Any]]:
-    """Networks are asked only while somebody looks at the answer, and once per photo and choice."""
     asked = (photo, networks)
-    if asked == tuple(compared):
+    if photo is None or asked == tuple(compared):
         yield gr.skip(), compared
-    elif photo is None:
+        return
+    try:
+        yield from _compare(photo, networks, language, progress)
+    except gr.Error:
+        if len(networks) < 2:  # somebody is about to choose others: say so; what is wrong with a photo was said
+            raise
         yield None, asked
-    elif active != "compare":
-        yield None, (None, [])
-    else:
-        try:
-            yield from _compare(photo, networks, language, progress)
-        except gr.Error:
-            if len(networks) < 2:  # somebody is about to choose others: say so; what is wrong with a photo was said
-                raise
-            yield None, asked
 
 
 def _head(language: str) -> str:

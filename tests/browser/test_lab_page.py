@@ -78,3 +78,24 @@ def test_every_tab_is_there_once(browser: Any, page_server: PageServer) -> None:
     tabs = visitor.page.get_by_role("tab").filter(visible=True)
     assert tabs.all_inner_texts() == names
     visitor.leave()
+
+
+def test_only_what_is_computed_takes_a_place_in_the_queue(browser: Any, page_server: PageServer) -> None:  # noqa: F811
+    visitor = Visitor(browser, page_server)
+
+    def places() -> int:
+        visitor.page.wait_for_timeout(1000)
+        return sum("queue/join" in address for address in visitor.requests)
+
+    with visitor.new_result():
+        visitor.page.locator("#examples button").first.click()
+    assert places() == 1  # not one for each tab
+    visitor.open_tab("lab_tab")
+    for lesson in LESSONS[:2]:
+        open_lesson(visitor, lesson.key)
+    assert places() == 3
+    for lesson in LESSONS[:2]:  # answered before
+        visitor.page.locator(f"#lesson input[value={lesson.key}]").dispatch_event("click")
+        visitor.page.locator(f"#board-{lesson.key}").wait_for()
+    assert places() == 3
+    visitor.leave()
