@@ -9,12 +9,12 @@
   for (const [theirs, ours] of Object.entries(GRADIO_WORDS)) {
     for (const text of [theirs, ...Object.values(ours)]) known.set(text, ours);
   }
+  const language = () => document.querySelector(".viewer[lang]")?.lang;
+  const ours = (text) => known.get(text.replaceAll("\u00a0", " ").trim())?.[language().slice(0, 2)];
+  const put = (owner, name, value) => value && owner[name] !== value && (owner[name] = value);
   const nameAll = () => {
-    const viewer = document.querySelector(".viewer[lang]");
-    if (!viewer) return;
-    document.documentElement.lang = viewer.lang; // screen readers choose their voice by it
-    const ours = (text) => known.get(text.replaceAll("\u00a0", " ").trim())?.[viewer.lang.slice(0, 2)];
-    const put = (owner, name, value) => value && owner[name] !== value && (owner[name] = value);
+    if (!language()) return;
+    document.documentElement.lang = language(); // screen readers choose their voice by it
     for (const picture of document.querySelectorAll("#examples button img")) {
       const file = picture.src.replace(/.*\/|\.\w+$/g, "");
       put(picture.closest("button"), "ariaLabel", ours(file) || file);
@@ -32,6 +32,18 @@
   const watched = { childList: true, subtree: true, attributeFilter: ["lang", "aria-label", "title"] };
   new MutationObserver(nameAll).observe(document.body, watched);
   nameAll();
+
+  // Beside the clock that runs while a visitor waits.
+  const tellPlace = () => {
+    for (const node of document.querySelectorAll(".progress-text")) {
+      for (const text of node.childNodes) {
+        const [, place, count] = /^queue: (\d+)\/(\d+)/.exec(text.data) || [];
+        const told = place && ours("queue").replace("{place}", place).replace("{count}", count);
+        put(text, "data", told || ours(text.data || ""));
+      }
+    }
+  };
+  new MutationObserver(tellPlace).observe(document.body, { childList: true, subtree: true, characterData: true });
 
   const complain = (reason) => document.querySelector("#refuse-" + reason).click(); // in the page's language
 

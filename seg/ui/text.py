@@ -210,6 +210,8 @@ GRADIO: dict[str, dict[str, str]] = {
     "Exit fullscreen mode": {"en": "Exit fullscreen mode", "zh": "退出全屏"},
     "Remove Image": {"en": "Remove Image", "zh": "移除照片"},
     "Close": {"en": "Close", "zh": "关闭"},
+    "queue": {"en": "Place {place} of {count} in the queue | ", "zh": "排队：第 {place} 位，共 {count} 位 | "},
+    "processing |": {"en": "Working | ", "zh": "处理中 | "},
     "chelsea": {"en": "Cat", "zh": "猫"},
     "astronaut": {"en": "Astronaut", "zh": "宇航员"},
     "motorcycle_left": {"en": "Motorcycle", "zh": "摩托车"},
