@@ -106,7 +106,7 @@ def wire(
     inputs = [component for desk in lab.desks for component in desk.inputs]
     boards = [desk.board for desk in lab.desks]
     picked = [desk.board.pick(_picked, None, lab.point, **light) for desk in lab.desks]
-    wanted = gr.State("")
+    wanted = gr.Textbox(visible="hidden")  # no gr.State: an event beside the queue does not tell of a state's change
     view = [photo, active, lab.chooser, lab.point, lab.asked, *inputs]
     look = {"fn": _wanted, "inputs": view, "outputs": wanted, "trigger_mode": "always_last", **light}
     gr.on([photo.change, *(component.change for component in inputs)], **look)

@@ -103,7 +103,7 @@ def build() -> gr.Blocks:
         active = gr.State("segment")  # the tab somebody looks at
         segmented = gr.State((None, None, False))  # photo, network and CRF that the tab "Segment" was last asked for
         compared = gr.State((None, []))  # the photo and networks that the tab "Compare" shows
-        comparison = gr.State("")  # another text for each comparison that somebody looks for
+        comparison = gr.Textbox(visible="hidden")  # another text for each comparison that somebody looks for
         api.build()
         page.temp_file_sets.append(FromAgents())
 
