@@ -138,3 +138,12 @@ def test_the_marked_sum_is_the_marked_number() -> None:
         float(right), abs=1e-3
     )
     assert output["values"][row][column] == pytest.approx(float(right), abs=5e-3)
+
+
+def test_the_kernels_that_learned_and_the_one_that_stays_bilinear() -> None:
+    blocks = blocks_of(upsampling.LESSON, None, weights=str(VOC.names.index("dog")))
+    layers = [block["title"]["en"] for block in blocks if "FCN-8s, layer" in str(block.get("title"))]
+    assert layers == [f"FCN-8s, layer {name} times larger" for name in ("up32to16: 2", "up16to8: 2", "up8to1: 8")]
+    assert titles(blocks) == ["Bilinear"]
+    assert said(blocks).count("Largest change of a weight") == 2
+    assert "It is not trained, as in the paper." in said(blocks)

@@ -65,7 +65,8 @@ def test_every_parameter_receives_a_gradient(name: str) -> None:
     model = build_tiny(name).train()
     model(torch.randn(2, 3, 96, 96)).square().mean().backward()
     idle = [key for key, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()]
-    assert not idle
+    fixed = {"fcn32s": ["up32to1.weight"], "fcn16s": ["up16to1.weight"], "fcn8s": ["up8to1.weight"]}
+    assert idle == fixed.get(name, [])  # FCN's last enlargement stays bilinear
 
 
 @networks

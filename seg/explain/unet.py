@@ -25,7 +25,9 @@ def skip_strides(network: UNet) -> list[int]:
     return network.encoder.strides[-2::-1]
 
 
-def unet_logits(network: UNet, x: torch.Tensor, skips: Sequence[Treatment]) -> torch.Tensor:
+def unet_logits(
+    network: UNet, x: torch.Tensor, skips: Sequence[Treatment], features: Sequence[torch.Tensor] | None = None
+) -> torch.Tensor:
     """`network(x)` with every skip treated: kept, replaced by zeros, or its positions shuffled.
 
     The treatment comes after the skip's normalisation, so "zero" is what the network would compute if the weights on
@@ -36,14 +38,15 @@ def unet_logits(network: UNet, x: torch.Tensor, skips: Sequence[Treatment]) -> t
     Args:
         x: (N, 3, h, w), preprocessed.
         skips: one treatment per skip, coarsest first, as `skip_strides`.
+        features: those of `network.encoder(x)`, from a caller who treats the same photo several times.
 
     Raises:
         ValueError: another number of treatments, or an unknown one.
     """
-    *features, y = network.encoder(x)
-    if len(skips) != len(features):
-        raise ValueError(f"this U-Net has {len(features)} skips, got {len(skips)} treatments")
-    for up, skip, treatment in zip(_steps(network), reversed(features), skips, strict=True):
+    *carried, y = features or network.encoder(x)
+    if len(skips) != len(carried):
+        raise ValueError(f"this U-Net has {len(carried)} skips, got {len(skips)} treatments")
+    for up, skip, treatment in zip(_steps(network), reversed(carried), skips, strict=True):
         below, beside = sides(up, y, skip)
         y = below + up.conv(torch.cat([treated(beside, treatment), below], dim=1))
     if network.last is not None:

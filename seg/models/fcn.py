@@ -5,7 +5,8 @@ The idea in three steps:
    gives a coarse map of class scores instead of one label (the paper's section 3.1).
 2. The scores of finer layers are *added* to it, one skip at a time (section 4.2, figure 3): coarse layers know
    what, fine layers know where.
-3. Upsampling is a transposed convolution, learnable, started as bilinear interpolation (section 3.3).
+3. Upsampling is a transposed convolution, started as bilinear interpolation (section 3.3). Those between the skips
+   learn; the last one stays as it is (section 4.3, "Dense prediction").
 """
 
 from __future__ import annotations
@@ -46,16 +47,16 @@ class FCN(nn.Module):
         )
         self.score32 = nn.Conv2d(fc_channels, num_classes, 1)
         if finest_stride == 32:
-            self.up32to1 = BilinearUpsample(num_classes, factor=32)
+            self.up32to1 = BilinearUpsample(num_classes, factor=32).requires_grad_(False)
             return
         self.up32to16 = BilinearUpsample(num_classes, factor=2)
         self.score16 = zeroed(nn.Conv2d(channels16, num_classes, 1))
         if finest_stride == 16:
-            self.up16to1 = BilinearUpsample(num_classes, factor=16)
+            self.up16to1 = BilinearUpsample(num_classes, factor=16).requires_grad_(False)
             return
         self.up16to8 = BilinearUpsample(num_classes, factor=2)
         self.score8 = zeroed(nn.Conv2d(channels8, num_classes, 1))
-        self.up8to1 = BilinearUpsample(num_classes, factor=8)
+        self.up8to1 = BilinearUpsample(num_classes, factor=8).requires_grad_(False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         features = self.backbone(x)

@@ -33,9 +33,11 @@ def answer(
     wanted = dict(zip(STRIDES, (s16, s8, s4, s2), strict=True))
     treatments: list[Treatment] = [wanted.get(stride, "keep") for stride in skip_strides(network)]
     x, geometry = predictor.card.preprocess.apply(photo)
+    features = network.encoder(x)
 
     def labels(chosen: Sequence[Treatment]) -> np.ndarray:
-        return predictor.card.preprocess.restore_labels(unet_logits(network, x, chosen), geometry)[0]
+        logits = unet_logits(network, x, chosen, features)
+        return predictor.card.preprocess.restore_labels(logits, geometry)[0]
 
     intact, now = labels(["keep"] * len(treatments)), labels(treatments)
     return [

@@ -243,11 +243,12 @@ def _without_skips(photo: Image.Image, target: np.ndarray) -> list[Block]:
     network, preprocess = predictor.network, predictor.card.preprocess
     assert isinstance(network, UNet)
     x, geometry = preprocess.apply(photo)
+    features = network.encoder(x)
     strides = skip_strides(network)
     rows: list[list[Any]] = []
     for missing in [None, *strides]:
         treatments: list[Treatment] = ["zero" if stride == missing else "keep" for stride in strides]
-        ids, _ = preprocess.restore_labels(unet_logits(network, x, treatments), geometry)
+        ids, _ = preprocess.restore_labels(unet_logits(network, x, treatments, features), geometry)
         found = score(target, nearest(ids, target.shape), len(predictor.card.classes))
         words = both("complete", "完整")
         if missing is not None:

@@ -261,12 +261,15 @@ def _learned_blocks(kernels: list[UpsamplingKernel]) -> list[Block]:
         classes = load_predictor("fcn8s").card.classes
         difference = kernel.learned - kernel.start
         largest = float(np.abs(difference).max())
+        fixed = largest == kernel.other_weight == 0
         strength = float(kernel.learned.sum()) / kernel.factor**2  # mean of the repeating pattern
         parts = [
             (both("Start: bilinear", "起点：双线性"), kernel.start),
             (both("Learned", "学到的"), kernel.learned),
             (both("Difference", "差"), difference),
         ]
+        if fixed:
+            parts = [(both("Bilinear", "双线性"), kernel.start)]
         title = both(
             f"FCN-8s, layer {kernel.layer}: {kernel.factor} times larger",
             f"FCN-8s，{kernel.layer} 层：放大 {kernel.factor} 倍",
@@ -277,6 +280,9 @@ def _learned_blocks(kernels: list[UpsamplingKernel]) -> list[Block]:
             blocks.append(
                 pictures(*(_kernel_picture(values, name) for name, values in parts), title=title, columns=3),
             )
+        if fixed:
+            blocks.append(text(STAYS))
+            continue
         en, zh = classes.names[kernel.other], classes.names_zh[kernel.other]
         blocks.append(
             text(
@@ -303,10 +309,17 @@ def _kernel_picture(values: np.ndarray, name: Words) -> dict[str, Any]:
 
 
 ALL_LEARNED = both(
-    "Below: all three upsampling layers of FCN-8s, for this class. Each started as bilinear interpolation. In the "
-    "paper the last one stays bilinear; here it was trained too.",
-    "下面是 FCN-8s 的三个上采样层对这一类的卷积核。每个都从双线性插值开始。"
-    "论文中最后一层保持双线性；这里它也参加了训练。",
+    "Below: all three upsampling layers of FCN-8s, for this class. Each started as bilinear interpolation, and the two "
+    "between the skips went on learning.",
+    "下面是 FCN-8s 的三个上采样层对这一类的卷积核。每个都从双线性插值开始，跳跃连接之间的两个继续学习。",
+)
+STAYS = both(
+    "It is not trained, as in the paper. When we trained it too, it drew a dotted pattern along outlines: a kernel of "
+    "stride 8 has 64 parts, each for other pixels, and they came to differ. Made bilinear again, FCN-8s drew smooth "
+    "outlines and its mIoU on VOC 2012 val rose a little, from 0.6436 to 0.6448.",
+    "它不参加训练，与论文一样。我们也训练过它：轮廓上会出现点状花纹，因为步幅 8 的卷积核有 64 个部分，"
+    "各管不同的像素，训练后它们变得不一致。改回双线性后，FCN-8s 的轮廓平滑了，"
+    "在 VOC 2012 val 上的 mIoU 也略有提高：从 0.6436 到 0.6448。",
 )
 NO_FCN = both(
     "FCN-8s is not installed here, so there is no learned kernel to show.",
