@@ -37,6 +37,9 @@ def test_all_skips_kept_is_the_network_itself(network: UNet, size: tuple[int, in
     assert skip_strides(network) == [16, 8, 4, 2]
     x = picture(size)
     assert torch.equal(unet_logits(network, x, ["keep"] * 4), network(x))
+    features = network.encoder(x)
+    for _ in range(2):  # the features stay for the next treatment
+        assert torch.equal(unet_logits(network, x, ["keep"] * 4, features), network(x))
 
 
 @pytest.mark.parametrize("place", range(4))
