@@ -1,7 +1,7 @@
 """Everybody can use the page: axe-core at every place, keys alone, other eyes, a phone, words for every picture.
 
 Loading the page takes longest, so one visitor goes everywhere, and languages, schemes and windows change in place.
-Gradio makes an answer pale while it asks whether there is a newer one; what axe judges here is the answer.
+Gradio lays its loader over an answer while it asks for a newer one; what axe judges here is the answer.
 """
 
 from __future__ import annotations

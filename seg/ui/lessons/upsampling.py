@@ -255,7 +255,7 @@ def _overlap_blocks(shape: tuple[int, ...], kernel: np.ndarray, setting: Setting
 
 
 def _learned_blocks(kernels: list[UpsamplingKernel]) -> list[Block]:
-    """Each of FCN-8s's kernels of one class beside the bilinear one it started as."""
+    """Each of FCN-8s's kernels of one class beside the bilinear one it started as; one that stayed so, alone."""
     blocks: list[Block] = [text(ALL_LEARNED)] if kernels else []
     for kernel in kernels:
         classes = load_predictor("fcn8s").card.classes
@@ -263,13 +263,13 @@ def _learned_blocks(kernels: list[UpsamplingKernel]) -> list[Block]:
         largest = float(np.abs(difference).max())
         fixed = largest == kernel.other_weight == 0
         strength = float(kernel.learned.sum()) / kernel.factor**2  # mean of the repeating pattern
-        parts = [
-            (both("Start: bilinear", "起点：双线性"), kernel.start),
-            (both("Learned", "学到的"), kernel.learned),
-            (both("Difference", "差"), difference),
-        ]
-        if fixed:
-            parts = [(both("Bilinear", "双线性"), kernel.start)]
+        parts = [(both("Bilinear", "双线性"), kernel.start)]
+        if not fixed:
+            parts = [
+                (both("Start: bilinear", "起点：双线性"), kernel.start),
+                (both("Learned", "学到的"), kernel.learned),
+                (both("Difference", "差"), difference),
+            ]
         title = both(
             f"FCN-8s, layer {kernel.layer}: {kernel.factor} times larger",
             f"FCN-8s，{kernel.layer} 层：放大 {kernel.factor} 倍",
