@@ -15,7 +15,7 @@ from seg.ui.lessons import LESSONS, Lesson, choice, several, slider, switch
 from seg.ui.photo import EXAMPLES
 from seg.ui.text import LANGUAGES
 
-KINDS = {"text", "pictures", "table", "chart", "grids"}
+KINDS = {"text", "pictures", "table", "chart", "grids", "strip"}
 IDS = [lesson.key for lesson in LESSONS]
 
 

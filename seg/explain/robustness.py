@@ -17,7 +17,7 @@ from seg.classes import IGNORE_INDEX
 from seg.image import read_image
 from seg.metrics import ConfusionMatrix
 
-MOST_BLUR = 8.0  # sigma in pixels of a photo whose short side is 300
+MOST_BLUR = 4.0  # sigma in pixels of a photo whose short side is 300
 MOST_NOISE = 80.0  # standard deviation in steps of 0..255
 LEAST_QUALITY = 2  # of the JPEG
 MOST_TURN = 90.0  # degrees

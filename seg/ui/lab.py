@@ -110,6 +110,9 @@ def wire(
     view = [photo, active, lab.chooser, lab.point, lab.asked, *inputs]
     look = {"fn": _wanted, "inputs": view, "outputs": wanted, "trigger_mode": "always_last", **light}
     gr.on([photo.change, *(component.change for component in inputs)], **look)
+    for desk in lab.desks:
+        if desk.controls:
+            desk.board.choose(_chooser(desk), None, desk.controls, **light)
     for event in (chosen, opened, *picked):
         event.then(**look)
     wanted.change(_asker(boards), [switch, *view], [*boards, lab.asked], trigger_mode="always_last", **heavy)
@@ -214,6 +217,19 @@ def _show_only(key: str) -> list[Any]:
 
 def _picked(event: gr.EventData) -> tuple[float, float]:
     return point_of((getattr(event, "x", None), getattr(event, "y", None)))
+
+
+def _chooser(desk: Desk) -> Callable[[gr.EventData], dict[Any, Any]]:
+    """What a click on a strip does: the lesson's controls take the values it carries, or what they offer instead."""
+    controls = desk.lesson.controls
+
+    def chosen(event: gr.EventData) -> dict[Any, Any]:
+        values = [getattr(event, control.name, None) for control in controls]
+        offered = desk.lesson.checked(values)
+        named = zip(controls, desk.controls, values, strict=True)
+        return {part: gr.update(value=offered[control.name]) for control, part, value in named if value is not None}
+
+    return chosen
 
 
 def point_of(point: Any) -> tuple[float, float]:

@@ -18,6 +18,12 @@ VIEWS = {
     "zh": {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True},
 }
 
+LETTERS_OUTSIDE = """charts => charts.flatMap(chart => {
+  const { width, height } = chart.viewBox.baseVal;
+  const outside = box => box.x < 0 || box.y < 0 || box.x + box.width > width || box.y + box.height > height;
+  return [...chart.querySelectorAll("text")].filter(text => outside(text.getBBox())).map(text => text.textContent);
+})"""
+
 
 def shown(visitor: Visitor, key: str) -> str:
     return str(visitor.page.evaluate("at => document.querySelector(at)?.dataset.shown || ''", f"#board-{key} .board"))
@@ -52,6 +58,7 @@ def test_every_lesson_answers_and_fits_the_screen(browser: Any, page_server: Pag
         assert "undefined" not in board.inner_text()
         assert "[object" not in board.inner_text()
         assert visitor.sideways() <= 0, lesson.key
+        assert board.locator(".board-chart").evaluate_all(LETTERS_OUTSIDE) == [], lesson.key
     visitor.leave()
 
 
@@ -98,4 +105,19 @@ def test_only_what_is_computed_takes_a_place_in_the_queue(browser: Any, page_ser
         visitor.page.locator(f"#lesson input[value={lesson.key}]").dispatch_event("click")
         visitor.page.locator(f"#board-{lesson.key}").wait_for()
     assert places() == taken
+    visitor.leave()
+
+
+def test_a_box_of_a_strip_opens_its_stage(browser: Any, page_server: PageServer) -> None:  # noqa: F811
+    visitor = Visitor(browser, page_server, "?lesson=flow&example=1", wait_for="#board-flow .board-blocks > *")
+    answer = shown(visitor, "flow")
+    box = visitor.page.get_by_role("button", name="U-Net, 5: ")
+    box.focus()
+    visitor.page.keyboard.press("Enter")
+    wait_for_board(visitor, "flow", other_than=answer)
+    assert visitor.page.locator("#lesson-flow input[value=unet]").is_checked()
+    assert visitor.page.locator("#board-flow [aria-pressed=true]").count() == 1
+    assert box.get_attribute("aria-pressed") == "true"
+    assert box.evaluate("box => box === document.activeElement"), "the keyboard goes on from there"
+    visitor.page.get_by_text("Stage 5, ").wait_for()
     visitor.leave()

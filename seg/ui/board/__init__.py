@@ -44,7 +44,8 @@ def both(en: str, zh: str) -> Words:
 def make_board(*, elem_id: str, language: str) -> gr.HTML:
     """An empty board. Its value is `board_value(...)` or None, its prop `lang` is "en" or "zh".
 
-    Its event `pick` carries {"x", "y"}: shares (0 to 1) of width and height of the picture somebody pointed at.
+    Its event `pick` carries {"x", "y"}: shares (0 to 1) of width and height of the picture somebody pointed at; its
+    event `choose` the `values` of the box of a `strip` that somebody chose.
     """
     return gr.HTML(
         value=None,
@@ -158,6 +159,32 @@ def chart(
         "y_range": y_range,
         "x_names": x_names,
     }
+
+
+def strip(name: Text, boxes: Sequence[dict[str, Any]], *, note: Text = "") -> Block:
+    """Boxes in a row, one after the other as data passes them; each can be chosen.
+
+    Args:
+        name: whose they are, above the row.
+        boxes: made by `strip_box`.
+        note: beside the name.
+    """
+    return {"kind": "strip", "name": name, "note": note, "boxes": list(boxes)}
+
+
+def strip_box(
+    words: Text, *, height: float, width: float, colour: int, values: dict[str, Any], chosen: bool = False
+) -> dict[str, Any]:
+    """One box of a `strip`.
+
+    Args:
+        words: what it is, for the pointer that rests on it and for who cannot see it.
+        height, width: shares (0 to 1) of the room it has.
+        colour: of the lines of a `chart`, 0 to 7.
+        values: what the board's event `choose` carries: the lesson's controls take them by their names.
+        chosen: with a thick rim.
+    """
+    return {"words": words, "height": height, "width": width, "colour": colour, "values": values, "chosen": chosen}
 
 
 def grids(*items: dict[str, Any], title: Text = "") -> Block:

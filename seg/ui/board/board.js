@@ -5,7 +5,7 @@
 //              sight when the language changed comes back without the new prop
 // WORDS        the board's own words, put before this file by __init__.py
 //
-// Words are put in as text, never as HTML. A new language redraws; only `pick` asks the server.
+// Words are put in as text, never as HTML. A new language redraws; only `pick` and `choose` ask the server.
 
 const root = element.querySelector(".board");
 const SVG = "http://www.w3.org/2000/svg";
@@ -34,7 +34,9 @@ const heading = (words) => (say(words) ? make("h4", {}, say(words)) : null);
 const BLOCKS = {
   text: ({ text, finding }) => make("p", { class: finding ? "board-finding" : "board-text" }, say(text)),
   pictures: (block) =>
-    make("section", {}, heading(block.title), make("div", { class: "board-pictures", "--columns": block.columns }, ...block.items.map(onePicture))),
+    make("section", {}, heading(block.title),
+      make("div", { class: block.items.length > 1 ? "board-pictures" : "board-pictures board-single", "--columns": block.columns }, ...block.items.map(onePicture))),
+  strip: stripOf,
   table: (block) => make("section", {}, heading(block.title), scrolling(block.title || block.head[0], tableOf(block.head, block.rows))),
   grids: (block) => make("section", {}, heading(block.title), make("div", { class: "board-grids" }, ...block.items.map(oneGrid))),
   chart: chartOf,
@@ -42,15 +44,18 @@ const BLOCKS = {
 
 const scrolling = (words, node) => make("div", { class: "board-scroll", role: "region", tabindex: 0, "aria-label": say(words) }, node);
 
+// Columns of numbers stand right and whole, columns with words stand left and may break.
 function tableOf(head, rows) {
-  const headRow = make("tr", {}, ...head.map((words) => make("th", { scope: "col" }, say(words))));
-  const body = rows.map((row) => make("tr", {}, ...row.map((entry, i) => oneCell(entry, i === 0))));
+  const said = (entry) => say(entry?.text ?? entry).trim();
+  const kinds = head.map((_, i) => (rows.some((row) => /^[^\d+\-−–<×~≈]/.test(said(row[i]))) ? "board-words" : ""));
+  const headRow = make("tr", {}, ...head.map((words, i) => make("th", { scope: "col", class: kinds[i] }, say(words))));
+  const body = rows.map((row) => make("tr", {}, ...row.map((entry, i) => oneCell(entry, i === 0, kinds[i]))));
   return make("table", {}, make("thead", {}, headRow), make("tbody", {}, ...body));
 }
 
-function oneCell(entry, first) {
+function oneCell(entry, first, kind) {
   const rich = entry && typeof entry === "object" && "text" in entry;
-  const node = make(first ? "th" : "td", first ? { scope: "row" } : {});
+  const node = make(first ? "th" : "td", { scope: first ? "row" : null, class: kind });
   if (rich && entry.swatch) node.append(make("span", { class: "board-swatch", "--c": `rgb(${entry.swatch})` }));
   node.append(say(rich ? entry.text : entry));
   if (rich && entry.bar != null) {
@@ -58,6 +63,22 @@ function oneCell(entry, first) {
     node.style.setProperty("--share", `${100 * Math.min(1, Math.max(0, entry.bar))}%`);
   }
   return node;
+}
+
+function stripOf({ name, note, boxes }) {
+  const row = boxes.map(({ words, height, width, colour, values, chosen }, i) =>
+    make("button", {
+      type: "button", title: say(words), "aria-label": `${say(name)}, ${say(words)}`, "aria-pressed": String(chosen),
+      onclick: () => trigger("choose", values),
+    }, make("span", { class: "board-box", "--h": height, "--w": width, "--c": `var(--line-${colour})` }), make("span", {}, String(i + 1))));
+  const caption = make("figcaption", {}, say(name), make("span", { class: "board-note" }, ` ${say(note)}`));
+  return make("section", {}, make("figure", {}, caption, scrolling(name, make("div", { class: "board-strip" }, ...row))));
+}
+
+function showInRow(box) {
+  const [row, inside] = [box.closest(".board-scroll"), box.closest(".board-scroll").getBoundingClientRect()];
+  const here = box.getBoundingClientRect();
+  if (here.right > inside.right || here.left < inside.left) row.scrollLeft += here.left - inside.left - (inside.width - here.width) / 2;
 }
 
 function oneGrid({ values, title, note, marked }) {
@@ -144,9 +165,10 @@ function makePickable(frame, item, inWords) {
 // --- line chart -------------------------------------------------------------------------------------------------------
 
 function chartOf(block) {
-  const [W, H, left, right, top, bottom] = [640, 260, 52, 14, 12, 44];
+  const [W, H, left, right, top, bottom] = [640, 264, 52, 40, 16, 48];
   const known = block.lines.flatMap((line) => line.values).filter((v) => v != null);
-  const [low, high] = block.y_range || rangeOf(known);
+  const ticks = ticksOf(...(block.y_range || rangeOf(known)));
+  const [low, high] = [ticks[0], ticks.at(-1)];
   const first = Math.min(...block.x);
   const span = Math.max(...block.x) - first || 1;
   const px = (x) => left + ((x - first) / span) * (W - left - right);
@@ -154,14 +176,13 @@ function chartOf(block) {
   const nameOf = (i) => (block.x_names ? say(block.x_names[i]) : String(+block.x[i].toPrecision(4)));
   const label = [say(block.title), ...block.lines.map((line) => `${say(line.name)}: ${line.values.map((v, i) => `${nameOf(i)} ${short(v)}`).join(", ")}`)].join(". ");
   const svg = make("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": label, class: "board-chart" });
-  for (let i = 0; i <= 4; i++) {
-    const y = low + (i * (high - low)) / 4;
+  for (const y of ticks) {
     svg.append(make("svg:line", { x1: left, x2: W - right, y1: py(y), y2: py(y), class: "board-rule" }));
     svg.append(make("svg:text", { x: left - 8, y: py(y) + 4, "text-anchor": "end" }, short(y)));
   }
   const every = Math.ceil(block.x.length / 9);
-  block.x.forEach((x, i) => i % every === 0 && svg.append(make("svg:text", { x: px(x), y: H - bottom + 18, "text-anchor": "middle" }, nameOf(i))));
-  svg.append(make("svg:text", { x: (left + W - right) / 2, y: H - 6, "text-anchor": "middle" }, say(block.x_label)));
+  block.x.forEach((x, i) => i % every === 0 && svg.append(make("svg:text", { x: px(x), y: H - bottom + 24, "text-anchor": "middle" }, nameOf(i))));
+  svg.append(make("svg:text", { x: (left + W - right) / 2, y: H - 4, "text-anchor": "middle" }, say(block.x_label)));
   block.lines.forEach((line, i) => {
     const colour = `var(--line-${i % 8})`;
     let d = "";
@@ -186,6 +207,16 @@ function chartOf(block) {
 
 const short = (v) => (v == null ? "–" : String(+v.toPrecision(3)));
 
+// Round numbers with the same steps (1, 2, 2.5 or 5 times a power of ten), four to six of them, from at most `low` to at least `high`.
+function ticksOf(low, high) {
+  const rough = (high - low) / 5;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * [1, 2, 2.5, 5, 10].find((times) => times * power >= rough * 0.999);
+  const from = Math.floor(low / step + 1e-6);
+  const to = Math.ceil(high / step - 1e-6);
+  return Array.from({ length: to - from + 1 }, (_, i) => (from + i) * step);
+}
+
 function rangeOf(values) {
   if (!values.length) return [0, 1];
   const [low, high] = [Math.min(...values), Math.max(...values)];
@@ -203,6 +234,7 @@ function draw() {
   empty.textContent = say(WORDS.empty);
   empty.hidden = Boolean(value);
   root.querySelector(".board-blocks").replaceChildren(...(value ? value.blocks.map((block) => BLOCKS[block.kind](block)) : []));
+  for (const box of root.querySelectorAll('.board-strip [aria-pressed="true"]')) showInRow(box);
   if (focused) [...root.querySelectorAll("[aria-label]")].find((node) => nameOf(node) === focused)?.focus({ preventScroll: true });
   root.dataset.shown = value ? value.id : ""; // tests and screenshots wait for this
 }

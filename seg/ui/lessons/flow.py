@@ -1,7 +1,8 @@
-"""Lesson: data flow. A network as a strip of stages, with shape, cost, and what each stage reacts to."""
+"""Lesson: data flow. Networks as strips of stages, with shape, cost, and what each stage reacts to."""
 
 from __future__ import annotations
 
+import math
 from itertools import groupby
 
 import numpy as np
@@ -13,7 +14,7 @@ from seg.card import load_card
 from seg.checkpoint import card_path
 from seg.explain.flow import Stage, flow, strongest
 from seg.render import confidence_picture
-from seg.ui.board import Block, Words, both, cell, picture, pictures, table, text
+from seg.ui.board import Block, Words, both, cell, picture, pictures, strip, strip_box, table, text
 from seg.ui.lessons._lesson import Lesson, choice, slider
 from seg.ui.networks import default_networks, load_title
 
@@ -22,15 +23,58 @@ KNOWN = ("fcn32s", "fcn16s", "fcn8s", "unet", "unetpp", "deeplabv1", "deeplabv2"
 
 
 def answer(*, photo: Image.Image, point: tuple[float, float], network: str, stage: int) -> list[Block]:
-    """The strip of stages, and the strongest maps of one of them."""
-    predictor = load_predictor(network)
-    x, _ = predictor.card.preprocess.apply(photo)
-    stages = flow(predictor.network, x)
+    """The three networks and the chosen one as strips, its stages as a table, and the strongest maps of one of them."""
+    x, _ = load_predictor(network).card.preprocess.apply(photo)
+    shown = [*default_networks(), *([] if network in default_networks() else [network])]
+    flows = {name: flow(load_predictor(name).network, x) for name in shown}
+    stages = flows[network]
     place = min(stage, len(stages)) - 1
-    return [_strip(stages, place), *_sum(stages, x), *_maps(stages[place], place, photo)]
+    strips = [_strip(name, flows[name], place if name == network else None) for name in shown]
+    return [*strips, text(HOW_TO_READ), _table(network, stages, place), *_sum(stages, x), *_maps(stages[place], place)]
 
 
-def _strip(stages: list[Stage], chosen: int) -> Block:
+HOW_TO_READ = both(
+    "A box is as tall as its map has rows and as wide as it has channels, both on a scale of doublings. Blue: the "
+    "encoder, the same in all of them. Orange: what FCN, U-Net and DeepLab each put on it.",
+    "方块越高，特征图的行数越多；越宽，通道越多，两者每一级都是加倍。蓝色：编码器，各个网络都一样。"
+    "橙色：FCN、U-Net 和 DeepLab 各自加上的部分。",
+)
+BLUE, ORANGE = 0, 1
+
+
+def _strip(name: str, stages: list[Stage], chosen: int | None) -> Block:
+    """A network's boxes; tallest is the photo's own size, widest the most channels it has."""
+    rows = max(stage.output.shape[1] * stage.stride for stage in stages)
+    channels = max(stage.channels for stage in stages)
+    boxes = [
+        strip_box(
+            _in_words(number, stage),
+            height=math.log2(1 + stage.output.shape[1]) / math.log2(1 + rows),
+            width=math.log2(stage.channels) / math.log2(channels),
+            colour=BLUE if _of_encoder(stage) else ORANGE,
+            values={"network": name, "stage": number},
+            chosen=number - 1 == chosen,
+        )
+        for number, stage in enumerate(stages, start=1)
+    ]
+    work = sum(stage.macs for stage in stages) / 1e9
+    return strip(load_title(name), boxes, note=both(f"{work:.2f} G multiply-adds", f"{work:.2f} G 次乘加运算"))
+
+
+def _in_words(number: int, stage: Stage) -> Words:
+    channels, height, width = stage.output.shape
+    en, zh = words_for(stage.name)
+    return both(
+        f"{number}: {en}, {width} × {height} positions, {channels} channels, {stage.macs / 1e6:,.0f} M multiply-adds",
+        f"{number}：{zh}，{width} × {height} 个位置，{channels} 个通道，{stage.macs / 1e6:,.0f} M 次乘加运算",
+    )
+
+
+def _of_encoder(stage: Stage) -> bool:
+    return stage.name.startswith(("backbone", "encoder"))
+
+
+def _table(name: str, stages: list[Stage], chosen: int) -> Block:
     most = max(stage.macs for stage in stages)
     rows = []
     for number, stage in enumerate(stages, start=1):
@@ -58,15 +102,13 @@ def _strip(stages: list[Stage], chosen: int) -> Block:
         both("parameters", "参数量"),
         both("multiply-adds", "乘加运算"),
     ]
-    return table(head, rows, title=both("From photo to scores, stage by stage", "从照片到得分，逐个阶段"))
+    title = load_title(name)
+    return table(head, rows, title=both(f"{title}, stage by stage", f"{title}，逐个阶段"))
 
 
 def _sum(stages: list[Stage], x: torch.Tensor) -> list[Block]:
     """Where the work is: encoder against what stands on it."""
-    parts = {
-        inside: sum(stage.macs for stage in group)
-        for inside, group in groupby(stages, key=lambda stage: stage.name.startswith(("backbone", "encoder")))
-    }
+    parts = {inside: sum(stage.macs for stage in group) for inside, group in groupby(stages, key=_of_encoder)}
     total = sum(parts.values())
     encoder = parts.get(True, 0) / total
     return [
@@ -82,7 +124,7 @@ def _sum(stages: list[Stage], x: torch.Tensor) -> list[Block]:
     ]
 
 
-def _maps(stage: Stage, place: int, photo: Image.Image) -> list[Block]:
+def _maps(stage: Stage, place: int) -> list[Block]:
     items = []
     for channel, values in strongest(stage, SHOWN):
         low, high = float(values.min()), float(values.max())
@@ -162,12 +204,14 @@ LESSON = Lesson(
         ),
     ],
     do=both(
-        "Walk through the stages with the slider, then choose another network.",
-        "用滑块走过各个阶段，再换一个网络。",
+        "Click on a box: what leaves that stage? Walk on to the right, then through another network.",
+        "点一个方块：这个阶段输出了什么？一直走到右边，再走另一个网络。",
     ),
     notice=both(
+        "Where does each network grow tall again, and in how many steps? "
         "Where are the multiply-adds, and where the parameters? They are not at the same place: few positions with "
         "many channels cost parameters, many positions cost work.",
+        "每个网络从哪里开始重新变高，分几步？"
         "乘加运算集中在哪里，参数又集中在哪里？两者不在同一处：位置少通道多，参数就多；位置多，运算就多。",
     ),
     paper=both(

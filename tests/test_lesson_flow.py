@@ -1,0 +1,61 @@
+"""The lesson on data flow: its strips lead to the stages they show."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from seg.image import read_image
+from seg.ui import lab
+from seg.ui.lessons import flow
+from seg.ui.networks import default_networks
+from seg.ui.photo import EXAMPLES
+
+
+@pytest.fixture(scope="module")
+def photo() -> Any:
+    return read_image(EXAMPLES[0])
+
+
+def strips_of(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [block for block in blocks if block["kind"] == "strip"]
+
+
+def test_every_box_leads_to_its_own_stage(photo: Any) -> None:
+    point = lab.CENTRE
+    shown = strips_of(flow.answer(photo=photo, point=point, network="fcn8s", stage=3))
+    assert [strip["boxes"][0]["values"]["network"] for strip in shown] == default_networks()
+    for strip in shown:
+        last = strip["boxes"][-1]
+        assert list(last["values"].values()) == list(flow.LESSON.checked(list(last["values"].values())).values())
+        blocks = flow.answer(photo=photo, point=point, **last["values"])
+        chosen = [box["words"] for other in strips_of(blocks) for box in other["boxes"] if box["chosen"]]
+        assert chosen == [last["words"]]
+        assert any(f"Stage {len(strip['boxes'])}," in str(block.get("title")) for block in blocks)
+
+
+def test_boxes_shrink_with_the_encoder_and_grow_to_the_photo_with_u_net(photo: Any) -> None:
+    blocks = strips_of(flow.answer(photo=photo, point=lab.CENTRE, network="deeplabv2", stage=1))
+    assert len(blocks) == len(default_networks()) + 1, "the chosen network joins the three"
+    heights = {strip["boxes"][0]["values"]["network"]: [box["height"] for box in strip["boxes"]] for strip in blocks}
+    widths = [box["width"] for strip in blocks for box in strip["boxes"]]
+    assert heights["unet"][-1] == 1
+    assert min(heights["unet"]) < min(heights["deeplabv3"]), "DeepLab stops shrinking at its output stride"
+    assert all(0 < share <= 1 for share in [*widths, *(h for row in heights.values() for h in row)])
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        ({"network": "unet", "stage": 5}, {"network": "unet", "stage": 5}),
+        ({"network": "../etc", "stage": 10**400}, {"network": "fcn8s", "stage": 24}),
+        ({"stage": "7"}, {"stage": 3}),
+        ({"photo": "x"}, {}),
+    ],
+)
+def test_controls_take_from_a_box_only_what_they_offer(sent: dict[str, Any], expected: dict[str, Any]) -> None:
+    desk: Any = SimpleNamespace(lesson=flow.LESSON, controls=[control.name for control in flow.LESSON.controls])
+    updates = lab._chooser(desk)(SimpleNamespace(**sent))  # type: ignore[arg-type]
+    assert {name: update["value"] for name, update in updates.items()} == expected
