@@ -7,13 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import TINY_BACKBONE, randomise_batchnorm, tiny_card
 from PIL import Image
 
 from seg.checkpoint import EXTRA_FOLDER_VARIABLE, save_checkpoint
 from seg.classes import VOC
-from seg.explain.upsampling import Setting
+from seg.explain.upsampling import Setting, bilinear, transposed_convolution
 from seg.models import build_model
 from seg.transforms import Preprocess
 from seg.ui.lessons import Lesson, fcn, upsampling
@@ -147,3 +148,15 @@ def test_the_kernels_that_learned_and_the_one_that_stays_bilinear() -> None:
     assert titles(blocks) == ["Bilinear"]
     assert said(blocks).count("Largest change of a weight") == 2
     assert "It is not trained, as in the paper." in said(blocks)
+
+
+def test_the_lesson_says_where_the_bilinear_kernel_interpolates() -> None:
+    for size, stride, dilation in itertools.product(range(1, 6), range(1, 5), range(1, 3)):
+        setting = Setting(size, stride, dilation=dilation)
+        answer = transposed_convolution(np.ones((1, 1)), bilinear(size), setting).output
+        away = np.abs(np.arange(setting.extent) - (setting.extent - 1) / 2)
+        tent = (1 - away / stride).clip(min=0)  # of linear interpolation, from one input to the next
+        interpolates = setting.extent >= 2 * stride - 1 and np.allclose(answer, np.outer(tent, tent))
+        (block,) = upsampling._about_kernel("bilinear", size, setting)
+        trivial = size == 1  # whatever its dilation
+        assert block["text"]["en"].startswith("Size ") == interpolates or trivial, setting

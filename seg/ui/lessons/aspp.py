@@ -80,7 +80,7 @@ def answer(*, photo: Image.Image, point: tuple[float, float], heard: list[int]) 
                 pick=True,
                 shapes=shapes,
             ),
-            label_picture(small, now, classes, both("The branches that are heard", "只听这些分支")),
+            label_picture(small, now, classes, both("The branches that are heard", "只保留这些分支")),
             picture(changed_picture(small, intact != now), both("What changed (red)", "改变之处（红色）")),
             columns=3,
         ),
@@ -130,10 +130,10 @@ def _account(at_point: list[float], falls: list[float], names: tuple[str, str]) 
         f"各分支给{names[1]}带来 {sum(at_point[:-1]):+.2f}；一个一个地关掉，减少的总和是 {sum(falls):+.2f}。",
     )
     why = both(
-        "What a branch brings is exact: up to the ReLU the 1 × 1 convolution only adds, after it the classifier only "
-        "adds, and the ReLU is held as it is on this photo. What muting takes away is another question: without a "
-        "branch, the ReLU lets other numbers through. So the two columns need not agree.",
-        "“带来多少”是精确的：ReLU 之前的 1 × 1 卷积只做加法，之后的分类层也只做加法，"
+        "What a branch brings is exact: up to the ReLU the 1 × 1 convolution is only a weighted sum, after it the "
+        "classifier is only a weighted sum, and the ReLU is held as it is on this photo. What muting takes away is "
+        "another question: without a branch, the ReLU lets other numbers through. So the two columns need not agree.",
+        "“带来多少”是精确的：ReLU 之前的 1 × 1 卷积只是加权求和，之后的分类层也只是加权求和，"
         "而 ReLU 保持它在这张照片上的开关状态。“关掉后减少多少”是另一个问题：少了一个分支，ReLU 会放行别的数。"
         "所以两列不一定相同。",
     )
@@ -201,10 +201,11 @@ LESSON = Lesson(
     tells=[
         both(
             "The same thing may fill the photo or be tiny. Atrous Spatial Pyramid Pooling looks at every position with "
-            "several kernels at once: a 1 × 1 one, three 3 × 3 ones with growing rates, and the mean of the whole "
-            "image. Their answers are laid side by side and mixed by a 1 × 1 convolution.",
+            "several kernels at once: a 1 × 1 one, three 3 × 3 ones with growing rates, and the mean of the "
+            "features over the whole image. Their answers are laid side by side and mixed by a 1 × 1 convolution.",
             "同一种东西可能占满照片，也可能很小。空洞空间金字塔池化（ASPP）在每个位置同时用几个卷积核看："
-            "一个 1 × 1，三个扩张率递增的 3 × 3，再加上整张图的平均。它们的结果并排放在一起，由 1 × 1 卷积混合。",
+            "一个 1 × 1，三个扩张率递增的 3 × 3，再加上特征在整张图上的平均。它们的结果并排放在一起，由 1 × 1 "
+            "卷积混合。",
         ),
     ],
     do=both(
@@ -220,7 +221,9 @@ LESSON = Lesson(
     ),
     paper=both("Chen et al. 2017 (DeepLabV3), section 3.3 and figure 5", "Chen 等，2017（DeepLabV3），第 3.3 节和图 5"),
     controls=[
-        several("heard", both("Branches that are heard", "听哪些分支"), _BRANCHES, [number for _, number in _BRANCHES])
+        several(
+            "heard", both("Branches that are heard", "保留哪些分支"), _BRANCHES, [number for _, number in _BRANCHES]
+        )
     ],
     answer=answer,
 )

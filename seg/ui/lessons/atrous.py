@@ -86,7 +86,7 @@ def _gridding(rate: int) -> list[Block]:
         en = f"{len(ways)} × {len(ways)} positions; "
         zh = f"{len(ways)} × {len(ways)} 个位置，"
         en += f"{share_text(holes)} of them are holes" if holes else "no hole"
-        zh += f"其中 {share_text(holes)} 是空洞" if holes else "没有空洞"
+        zh += f"其中 {share_text(holes)} 从未被看到" if holes else "没有遗漏"
         if factor > 1:
             en += f": all rates are multiples of {factor}, so only one row and one column in {factor} is seen"
             zh += f"：扩张率都是 {factor} 的倍数，所以每 {factor} 行、每 {factor} 列只看到一行一列"
@@ -106,7 +106,7 @@ def _gridding(rate: int) -> list[Block]:
             both(
                 "Green: reached, the darker the more ways lead there. White: a hole. The output sits in the middle. "
                 "(The branches of ASPP, the next lesson, stand side by side, not one after the other.)",
-                "绿色：能到达，越深路径越多。白色：空洞。输出位于正中。"
+                "绿色：能到达，越深路径越多。白色：从未被看到的位置。输出位于正中。"
                 "（下一课 ASPP 的分支是并排的，不是一个接一个。）",
             )
         ),
@@ -149,7 +149,7 @@ def _strides(photo: Image.Image) -> list[Block]:
         both("The same weights at", "同一组权重"),
         both("time here, once", "本机用时（一次）"),
         both("multiply-adds", "乘加运算"),
-        both(f"pixels unlike at {own}", f"与 {own} 不同的像素"),
+        both(f"pixels labelled otherwise than at {own}", f"与 {own} 不同的像素"),
     ]
     title = both(
         f"DeepLabV3 at three output strides; it was trained at {own}", f"三种输出步幅的 DeepLabV3（训练时为 {own}）"
@@ -216,10 +216,10 @@ LESSON = Lesson(
     title=both("DeepLab: atrous convolution", "DeepLab：空洞卷积"),
     tells=[
         both(
-            "A classification network shrinks the picture 32 times. For one label that is fine; for a label per pixel "
-            "it throws the places away. DeepLab leaves out the last shrinking steps. But then the kernels after them "
-            "would see less of the picture.",
-            "分类网络把图缩小 32 倍。只要一个标签时没问题，要给每个像素一个标签，就把位置丢掉了。"
+            "A classification network makes the picture 32 times smaller in each direction. For one label that is "
+            "fine; for a label per pixel it throws the places away. DeepLab leaves out the last shrinking steps. But "
+            "then the kernels after them would see less of the picture.",
+            "分类网络把图的边长缩小到 1/32。只要一个标签时没问题，要给每个像素一个标签，就把位置丢掉了。"
             "DeepLab 去掉最后几次缩小，但这样一来，后面的卷积核看到的范围就变小了。",
         ),
         both(
@@ -235,9 +235,9 @@ LESSON = Lesson(
     ),
     notice=both(
         "When the rate nears the size of the feature map, only the middle tap still lies on the photo. Rates with a "
-        "common factor leave holes. A smaller output stride asks at more positions, and costs more: are the outlines "
-        "worth it?",
-        "扩张率接近特征图的大小时，只剩中间的采样点还在照片上。扩张率有公因数时会留下空洞。"
+        "common factor leave holes: gridding. A smaller output stride asks at more positions, and costs more: are "
+        "the outlines worth it?",
+        "扩张率接近特征图的大小时，只剩中间的采样点还在照片上。扩张率有公因数时，会漏掉一些位置，即网格效应。"
         "输出步幅越小，要算的位置越多，代价越大：轮廓值得这个代价吗？",
     ),
     paper=both(

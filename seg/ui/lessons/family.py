@@ -145,9 +145,10 @@ def _findings(photo: np.ndarray, before: np.ndarray, after: np.ndarray, title: s
 
 
 COLOUR_STEP = both(
-    "A colour step is the distance of two colours in red, green and blue, each 0 to 255. Outlines that lie on edges of "
-    "the photo have a large one. It does not tell whether a label is right.",
-    "颜色跳变是两种颜色在红、绿、蓝（各 0 到 255）中的距离。落在照片边缘上的轮廓，跳变就大。它并不能说明标签对不对。",
+    "A colour step is the distance of two colours in red, green and blue, each 0 to 255. Outlines that lie on edges in "
+    "the photo, where its colours change, have a large one. It does not tell whether a label is right.",
+    "颜色跳变是两种颜色在红、绿、蓝（各 0 到 255）中的距离。落在图像边缘（照片里颜色突变处）上的轮廓，跳变就大。"
+    "它并不能说明标签对不对。",
 )
 
 
@@ -210,13 +211,13 @@ LESSON = Lesson(
     ],
     do=both(
         "Move the iterations from 0 to 10. Then let the CRF sharpen another network.",
-        "把迭代次数从 0 调到 10。然后让 CRF 修补另一个网络。",
+        "把迭代次数从 0 调到 10。然后让 CRF 修补另一个网络的结果。",
     ),
     notice=both(
-        "Do outlines move onto edges of the photo? The numbers under the pictures tell. But the CRF knows only the "
-        "network's scores, colour and place: where a thing has the colour of what stands behind it, it may eat into "
-        "it.",
-        "轮廓移到照片的边缘上了吗？看图片下面的数字。但 CRF 只知道网络的得分、颜色和位置："
+        "Do outlines move onto edges in the photo, where its colours change? The numbers under the pictures tell. But "
+        "the CRF knows only the network's scores, colour and place: where a thing has the colour of what stands behind "
+        "it, the CRF may eat into the thing.",
+        "轮廓移到图像边缘（照片里颜色突变处）上了吗？看图片下面的数字。但 CRF 只知道网络的得分、颜色和位置："
         "物体与背景颜色相近时，它可能把物体吃掉一块。",
     ),
     paper=both(

@@ -290,8 +290,8 @@ def _edge_zoom(
             f"“{zh}”在这里没有轮廓：它的概率没有在任何地方越过 50 %。显示的是你点的位置周围 {side} × {side} 像素。",
         )
     note = both(
-        f"{where['en']} Dashed: the pixels that belong to one score of the finest score map.",
-        f"{where['zh']}虚线：最细得分图中一个得分所对应的像素。",
+        f"{where['en']} Dashed: the pixels that belong to one score of that picture's finest score map.",
+        f"{where['zh']}虚线：该图所用的最细得分图中一个得分所对应的像素。",
     )
     return [
         pictures(*drawn, title=both("One outline, enlarged", "放大一处轮廓"), columns=len(drawn)),
@@ -341,10 +341,10 @@ def _softness(views: list[View], class_id: int, classes: ClassSet) -> list[Block
     finest = views[-1]
     pixels, count = finest.label_map.size, finest.grid[0] * finest.grid[1]
     why = both(
-        f"Why the result stays soft: the last picture has {pixels} pixels, but only {count} scores per class. Between "
-        "two scores upsampling can only blend them, with the same kernel everywhere: it has not seen the photo. So "
-        "thin parts and corners are rounded off.",
-        f"为什么结果仍然模糊：最后一张图有 {pixels} 个像素，但每一类只有 {count} 个得分。在相邻两个得分之间，"
+        f"Why the result stays soft: the finest label map has {pixels} pixels, but only {count} scores per class. "
+        "Between two scores upsampling can only blend them, with the same kernel everywhere: it has not seen the "
+        "photo. So thin parts and corners are rounded off.",
+        f"为什么结果仍然模糊：最细的标签图有 {pixels} 个像素，但每一类只有 {count} 个得分。在相邻两个得分之间，"
         "上采样只能把它们混合起来，而且处处用同一个卷积核：它没有看过照片。所以细的部分和尖角都被磨圆。",
     )
     rows: list[list[Any]] = []
@@ -360,7 +360,7 @@ def _softness(views: list[View], class_id: int, classes: ClassSet) -> list[Block
     ]
     note = both(
         f"Last column: so many pixels would the probability of “{en}” need from 10 % to 90 %, at the slope that it has "
-        "on its outline (median of the whole outline). A network that hesitates draws a wide one too.",
+        "on its outline (median of the whole outline). A network that hesitates gets a large number too.",
         f"最后一列：按轮廓处的斜率，“{zh}”的概率从 10 % 升到 90 % 需要多少像素（整条轮廓的中位数）。"
         "网络犹豫时，这个数也会变大。",
     )
@@ -394,11 +394,11 @@ LESSON = Lesson(
             "这两者不一样：带着跳跃连接训练的网络会依赖它们。",
         ),
     ],
-    do=both("Click near an outline of the object, then enlarge it.", "点一下物体的轮廓附近，再放大。"),
+    do=both("Click near an outline of the object, then enlarge it.", "点一下物体轮廓附近的位置，再放大。"),
     notice=both(
         "With every skip the outline comes nearer to the object. But even FCN-8s draws it with a soft brush: look at "
         "thin legs, ears and corners.",
-        "每加一个跳跃连接，轮廓就更贴近物体。但 FCN-8s 画出的仍像软笔：看看细腿、耳朵和尖角。",
+        "每加一个跳跃连接，轮廓就更贴近物体。但 FCN-8s 的轮廓仍像用软笔画的：看看细腿、耳朵和尖角。",
     ),
     paper=both(
         "Long, Shelhamer, Darrell, CVPR 2015: sections 3.3 (upsampling) and 4.2 (adding finer scores), figures 3 and 4",

@@ -34,10 +34,14 @@ def answer(*, photo: Image.Image, point: tuple[float, float], network: str, stag
 
 
 HOW_TO_READ = both(
-    "A box is as tall as its map has rows and as wide as it has channels, both on a scale of doublings. Blue: the "
-    "encoder, the same in all of them. Orange: what FCN, U-Net and DeepLab each put on it.",
-    "方块越高，特征图的行数越多；越宽，通道越多，两者每一级都是加倍。蓝色：编码器，各个网络都一样。"
-    "橙色：FCN、U-Net 和 DeepLab 各自加上的部分。",
+    "A box is as tall as its map has rows and as wide as it has channels, both on a logarithmic scale. Blue: the "
+    "encoder, of the same design in all of them; in DeepLab its last blocks do not shrink the map. Orange: what FCN, "
+    "U-Net and DeepLab each put on it. Branches that work side by side, such as ASPP's, stand one after the other "
+    "here; skips are not drawn. DeepLab's last step, a plain resize to full size, has no box.",
+    "方块越高，特征图的行数越多；越宽，通道越多；两者都用对数刻度。"
+    "蓝色：编码器，各个网络结构相同，只是 DeepLab 的最后几组不再缩小特征图。"
+    "橙色：FCN、U-Net 和 DeepLab 各自加上的部分。并行的分支（如 ASPP 的各分支）在这里排成一列；跳跃连接没有画出。"
+    "DeepLab 最后只是把得分缩放到原尺寸，没有对应的方块。",
 )
 BLUE, ORANGE = 0, 1
 
@@ -164,7 +168,7 @@ def words_for(name: str) -> tuple[str, str]:
     named: dict[str, tuple[str, str]] = {
         "fc": ("fc6 and fc7 as convolutions", "卷积化的 fc6、fc7"),
         "classifier": ("scores per class", "每类的得分"),
-        "last": ("last step up, full size", "最后一步上升，原尺寸"),
+        "last": ("last step up, full size", "最后一步上采样，到原尺寸"),
         "head": ("LargeFOV", "LargeFOV"),
         "aspp.image_pooling": ("ASPP, image pooling", "ASPP，全局池化"),
         "aspp.project": ("ASPP, projection", "ASPP，投影"),
@@ -179,7 +183,7 @@ def words_for(name: str) -> tuple[str, str]:
             f"转置卷积 {family[2:].replace('to', ' → ')}",
         )
     if family == "decoder":
-        return f"step up {int(last) + 1}", f"上升第 {int(last) + 1} 步"
+        return f"step up {int(last) + 1}", f"上采样第 {int(last) + 1} 步"
     if family == "nodes":
         row, column = last.split("_")
         return f"node, row {row}, column {column}", f"节点，第 {row} 行第 {column} 列"
@@ -198,9 +202,10 @@ LESSON = Lesson(
     tells=[
         both(
             "A network is a row of stages. On the way the map gets smaller and deeper: fewer positions, more channels. "
-            "What stands on the encoder is where FCN, U-Net and DeepLab differ.",
+            "FCN, U-Net and DeepLab differ in what stands on the encoder; DeepLab also keeps the encoder's last blocks "
+            "from shrinking the map.",
             "网络是一串阶段。一路上特征图越来越小、越来越深：位置变少，通道变多。"
-            "FCN、U-Net 和 DeepLab 的不同，就在编码器之后的部分。",
+            "FCN、U-Net 和 DeepLab 的不同在编码器之后的部分；此外，DeepLab 让编码器的最后几组不再缩小特征图。",
         ),
     ],
     do=both(

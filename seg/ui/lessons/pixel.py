@@ -99,7 +99,7 @@ def _certainty(predictors: list[Predictor], found: list[np.ndarray]) -> Block:
         )
     head = [
         both("Network", "网络"),
-        both("Entropy, bits, of the most possible (0: certain)", "熵（比特）/ 最大可能值（0 为确定）"),
+        both("Entropy in bits / the most possible (0: certain)", "熵（比特）/ 最大可能值（0 为确定）"),
         both("Lead of the first class", "第一名领先"),
     ]
     return table(head, rows, title=both("How sure is it?", "有多确定？"))
@@ -141,10 +141,11 @@ def _fields(predictors: list[Predictor], fields: list[EffectiveField], photo: Im
     ]
     explained = both(
         "Bright: changing these pixels a little changes the winning class's score at your point a lot (the gradient of "
-        "that one score before softmax, its size summed over the three colours). One scale for all pictures. The "
-        "dashed box is what could matter at all by construction; often it is larger than the picture, so not seen.",
+        "that one score before softmax, its absolute value summed over the three colours). One scale for all "
+        "pictures. The dashed box is what could matter at all by construction; often it is larger than the picture, "
+        "so not seen.",
         "越亮，稍微改动那里的像素，你所点位置上获胜类别的得分就变得越多（即 softmax 之前这一个得分的梯度，"
-        "取大小后对三个颜色求和）。所有图用同一标尺。虚线框是结构上可能起作用的范围；它常常比图还大，这时看不到。",
+        "取绝对值后对三个颜色通道求和）。所有图用同一标尺。虚线框是结构上可能起作用的范围；它常常比图还大，这时看不到。",
     )
     wide = both(
         "How wide is it? (share of the picture, and radius around your point in pixels of the network's input)",
@@ -168,7 +169,7 @@ def _compared(predictors: list[Predictor], fields: list[EffectiveField]) -> list
     low, high = share_text(halves[least]), share_text(halves[most])
     words = both(
         f"Half of what moved the answer lies on {low} of the picture for {least}, on {high} for {most}.",
-        f"影响答案的一半，在 {least} 中只占图的 {low}，在 {most} 中占 {high}。",
+        f"对答案的影响，有一半在 {least} 中只来自图的 {low}，在 {most} 中来自 {high}。",
     )
     return [text(words, finding=True)]
 
@@ -246,9 +247,9 @@ LESSON = Lesson(
         both(
             "For every pixel a network gives a probability to every class; the picture shows only the winner. Entropy "
             "tells how undecided it was: 0 bits when one class has everything, log2 of the number of classes when all "
-            "are alike.",
+            "have the same probability.",
             "网络给每个像素的每个类别一个概率，图上只显示获胜者。熵说明它有多犹豫：一个类别占全部时为 0 比特，"
-            "所有类别一样时为类别数的 log2。",
+            "所有类别概率相等时为类别数的 log2。",
         ),
         both(
             "For that one pixel it looks at many others. The receptive field is what it could look at; the effective "
@@ -266,8 +267,10 @@ LESSON = Lesson(
         "靠近轮廓时熵变大、领先变小。比较各网络亮区伸展得多远。",
     ),
     paper=both(
-        "Luo, Li, Urtasun, Zemel: Understanding the Effective Receptive Field in Deep CNNs, NIPS 2016",
-        "Luo, Li, Urtasun, Zemel：Understanding the Effective Receptive Field in Deep CNNs，NIPS 2016",
+        "Luo, Li, Urtasun, Zemel: Understanding the Effective Receptive Field in Deep Convolutional Neural "
+        "Networks, NIPS 2016",
+        "Luo, Li, Urtasun, Zemel：Understanding the Effective Receptive Field in Deep Convolutional Neural "
+        "Networks，NIPS 2016",
     ),
     controls=[
         networks(),

@@ -158,7 +158,7 @@ def about_reason(reason: str, titles: Sequence[str], shapes: Sequence[Shape]) ->
 def _measures(titles: Sequence[str], shapes: Sequence[Shape]) -> Block:
     head = [
         both("Network", "网络"),
-        both("outline pixels per 1000 of things", "每 1000 个物体像素中的轮廓像素"),
+        both("outline pixels per 1000 object pixels", "每 1000 个物体像素中的轮廓像素"),
         both("pieces", "块数"),
         both("holes", "空洞"),
         both("thin parts", "细长部分"),
@@ -344,8 +344,8 @@ LESSON = Lesson(
         "说出每个结果来自哪个网络，以及你的依据。然后核对。",
     ),
     notice=both(
-        "After the check the masks' shapes are counted: does your reason hold on this photo? And on the next?",
-        "核对之后会数出各个结果的形状：你的依据在这张照片上成立吗？下一张呢？",
+        "After the check the shapes of the masks are measured: does your reason hold on this photo? And on the next?",
+        "核对之后会统计各个结果的形状特征：你的依据在这张照片上成立吗？下一张呢？",
     ),
     paper=both(
         "FCN: Long, Shelhamer, Darrell, CVPR 2015. U-Net: Ronneberger, Fischer, Brox, MICCAI 2015. DeepLabV3: Chen, "

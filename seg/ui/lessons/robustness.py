@@ -121,7 +121,7 @@ def _classes(predictor: Predictor) -> int:
 
 LESSON = Lesson(
     key="robustness",
-    title=both("Robustness", "稳健性"),
+    title=both("Robustness", "鲁棒性"),
     tells=[
         both(
             "Photos are blurred, noisy, compressed, dark, small or tilted. The training photos hardly were. How far "
@@ -139,8 +139,10 @@ LESSON = Lesson(
         "哪条曲线先下降？物体是变小了，还是换了名字？",
     ),
     paper=both(
-        "None of the three papers measures it. Hendrycks and Dietterich, ICLR 2019, made such tests common",
-        "三篇论文都没有测量。Hendrycks 和 Dietterich（ICLR 2019）使这类测试普及开来",
+        "The papers on FCN, U-Net and DeepLabV3 do not measure it. Hendrycks and Dietterich, ICLR 2019, made such "
+        "tests common, for image classification",
+        "FCN、U-Net 和 DeepLabV3 的论文都没有测量。Hendrycks 和 Dietterich（ICLR 2019）"
+        "使这类测试普及开来（针对图像分类）",
     ),
     controls=[
         networks(),
@@ -152,11 +154,11 @@ LESSON = Lesson(
                 (both("noise", "噪声"), "noise"),
                 (both("JPEG", "JPEG 压缩"), "jpeg"),
                 (both("darkness", "变暗"), "dark"),
-                (both("size", "缩小"), "size"),
+                (both("smaller size", "缩小"), "size"),
                 (both("rotation", "旋转"), "turn"),
             ],
         ),
-        slider("strength", both("Strength of the pictures", "图片的强度"), 0.0, 1.0, step=0.1, value=0.4),
+        slider("strength", both("Strength in the pictures", "所示图片的干扰强度"), 0.0, 1.0, step=0.1, value=0.4),
     ],
     answer=answer,
     with_truth=True,

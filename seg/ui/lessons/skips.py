@@ -141,7 +141,7 @@ def _joined(network: UNet, x: torch.Tensor, num_classes: int) -> list[Block]:
         for joint in found
     ]
     head = [
-        both("Step up", "上升的一步"),
+        both("Step up", "上采样的每一步"),
         both("positions", "位置数"),
         both("channels from below", "来自下方的通道"),
         both("channels of the skip", "跳跃连接的通道"),
@@ -151,10 +151,13 @@ def _joined(network: UNet, x: torch.Tensor, num_classes: int) -> list[Block]:
     words = both(
         f"U-Net lays the skip's channels beside those from below and lets a convolution choose: on this photo the last "
         f"column tells what it chose (mean square of the skip's summand in the first convolution). FCN adds instead: "
-        f"{num_classes} scores per position, one per class, nothing else. Here the skips hand over {total} channels.",
+        f"{num_classes} scores per position, one per class, nothing else. Here the skips hand over {total} channels. "
+        "Two things differ from the paper's figure 1: the skips there have strides 1, 2, 4 and 8; and ours also adds "
+        "what comes from below to each step's result, which the last column does not count.",
         f"U-Net 把跳跃连接的通道与下方来的通道并排，让卷积自己选择；最后一列是它在这张照片上的选择"
         f"（第一个卷积中跳跃连接那部分响应的均方）。FCN 则是相加：每个位置只有 {num_classes} 个得分，每类一个。"
-        f"而这里的跳跃连接一共送来 {total} 个通道。",
+        f"而这里的跳跃连接一共送来 {total} 个通道。与论文图 1 有两点不同：论文的跳跃连接步幅为 1、2、4、8；"
+        "我们的网络还把来自下方的特征直接加到每一步的结果上，最后一列没有计入这部分。",
     )
     return [table(head, rows, title=both("Concatenation: what is joined", "拼接：把什么接在一起")), text(words)]
 

@@ -142,7 +142,7 @@ def _pictures(
     for predictor, label_map in zip(predictors, label_maps, strict=True):
         wrong = wrong_pixels(target, label_map)
         share = share_text(float(wrong.sum() / (target != IGNORE_INDEX).sum()))
-        note = both(f"wrong (red): {share} of the labelled pixels", f"错误（红色）：占有标签像素的 {share}")
+        note = both(f"wrong (red): {share} of the labelled pixels", f"错误（红色）：占已标注像素的 {share}")
         shown.append(picture(changed_picture(photo, wrong), predictor.card.title, note=note))
     return pictures(*shown, columns=4 if len(shown) in (4, 7, 8) else 3)
 
@@ -154,7 +154,7 @@ def _what_counts(target: np.ndarray, size: tuple[int, int]) -> list[Block]:
     if labelled < 1:
         share = share_text(labelled)
         words = both(
-            f"{share} of the pixels have a label. Only they count.", f"{share} 的像素有标签。只有它们计入分数。"
+            f"{share} of the pixels have a label. Only they count.", f"{share} 的像素有标注。只有它们计入分数。"
         )
         blocks.append(text(words))
     if target.shape != size:
@@ -203,7 +203,7 @@ def _per_class(predictors: Sequence[Predictor], scores: Sequence[Score], classes
             rows.append([name, *map(_share_cell, values)])
     totals = (
         (both("mean (mIoU)", "平均（mIoU）"), [found.miou for found in scores]),
-        (both("right pixels", "正确像素"), [found.pixel_acc for found in scores]),
+        (both("pixel accuracy", "像素准确率"), [found.pixel_acc for found in scores]),
         (both("boundary F", "边界 F 值"), [found.boundary_f for found in scores]),
     )
     rows += [[words, *map(_share_cell, values)] for words, values in totals]
@@ -327,9 +327,10 @@ LESSON = Lesson(
             "除以“至少一方说是猫”的像素数。",
         ),
         both(
-            "Most pixels lie inside things, where every network is good. So the curve looks only at a band along the "
-            "label's borders and makes it wider step by step.",
-            "大部分像素在物体内部，那里各个网络都不错。所以曲线只看标签边界附近的一条带，再把它一步步加宽。",
+            "Most pixels lie far from any border, inside a thing or in the background, where the networks are mostly "
+            "right. So the curve looks only at a band along the label's borders and makes it wider step by step.",
+            "大部分像素远离边界，在物体或背景内部，那里各个网络大多正确。"
+            "所以曲线只看标签边界附近的一条带，再把它一步步加宽。",
         ),
     ],
     do=both(

@@ -81,12 +81,15 @@ def _about_kernel(weights: str, kernel_size: int, setting: Setting) -> list[Bloc
         return []
     if weights == "bilinear":
         size, stride = setting.kernel_size, setting.stride
-        if stride % 2 == 0 and size == 2 * stride and setting.dilation == 1:
-            en = f"Size {size} is twice the stride {stride}: this kernel interpolates bilinearly. FCN starts with it."
-            zh = f"大小 {size} 是步幅 {stride} 的两倍：这个卷积核做的就是双线性插值。FCN 从它开始训练。"
+        if size in (2 * stride, 2 * stride - 1) and setting.dilation == 1:
+            en = f"Size {size} fits stride {stride}: this kernel interpolates bilinearly. "
+            en += "FCN starts with such kernels, of twice the stride."
+            zh = f"大小 {size} 与步幅 {stride} 相配：这个卷积核做的就是双线性插值。"
+            zh += "FCN 就从这样的卷积核（大小为步幅的两倍）开始训练。"
         else:
-            en = "It interpolates where its size is twice an even stride and the dilation 1: try size 4, stride 2."
-            zh = "当大小是偶数步幅的两倍、扩张率为 1 时，它做的就是双线性插值：试试大小 4、步幅 2。"
+            en = "It interpolates only where its size is twice the stride, or one less, and the dilation is 1: "
+            en += "try size 4, stride 2."
+            zh = "只有当大小是步幅的两倍（或两倍减一）、且扩张率为 1 时，它做的才是双线性插值：试试大小 4、步幅 2。"
         return [text(both(en, zh))]
     en = f"This is FCN-8s's layer {LEARNED_LAYER}: 4 × 4 weights, made for stride 2 and padding 1."
     zh = f"这是 FCN-8s 的 {LEARNED_LAYER} 层：4 × 4 个权重，配合步幅 2、填充 1 使用。"
@@ -117,16 +120,16 @@ def _refusal(setting: Setting, side: int) -> Words | None:
         return both(
             f"These numbers do not go together: output padding {setting.output_padding} must be smaller than the "
             f"stride ({setting.stride}) or the dilation ({setting.dilation}). It only chooses among the sizes that a "
-            "strided convolution would shrink to the same input. Make it smaller, or the stride larger.",
+            "convolution with this stride would shrink to the same input. Make it smaller, or the stride larger.",
             f"这些数字不能搭配：输出填充 {setting.output_padding} 必须小于步幅（{setting.stride}）或扩张率"
-            f"（{setting.dilation}）。有步幅的卷积会把几种大小缩成同一种，输出填充只是在它们中间选一种。"
+            f"（{setting.dilation}）。步幅大于 1 的卷积会把几种大小缩成同一种，输出填充只是在它们中间选一种。"
             "请减小输出填充，或增大步幅。",
         )
     if setting.output_size(side) < 1:
         return both(
             f"Nothing is left: padding {setting.padding} cuts {2 * setting.padding} rows and columns off, and there "
             "are no more than that. Make the padding smaller, or the kernel or the stride larger.",
-            f"什么也没剩下：填充 {setting.padding} 会切掉 {2 * setting.padding} 行和列，而总共没有更多。"
+            f"什么也没剩下：填充 {setting.padding} 会切掉 {2 * setting.padding} 行和列，而总共也不超过这么多。"
             "请减小填充，或增大卷积核、步幅。",
         )
     return None
