@@ -25,7 +25,8 @@ KNOWN = ("fcn32s", "fcn16s", "fcn8s", "unet", "unetpp", "deeplabv1", "deeplabv2"
 def answer(*, photo: Image.Image, point: tuple[float, float], network: str, stage: int) -> list[Block]:
     """The three networks and the chosen one as strips, its stages as a table, and the strongest maps of one of them."""
     x, _ = load_predictor(network).card.preprocess.apply(photo)
-    shown = [*default_networks(), *([] if network in default_networks() else [network])]
+    three = [name for name in default_networks() if _has_strip(name)]
+    shown = [*three, *([] if network in three else [network])]
     flows = {name: flow(load_predictor(name).network, x) for name in shown}
     stages = flows[network]
     place = min(stage, len(stages)) - 1
@@ -193,7 +194,11 @@ def words_for(name: str) -> tuple[str, str]:
 def _networks() -> list[tuple[Words | str, str]]:
     first = default_networks()
     names = [*first, *(name for name in list_checkpoints() if name not in first)]
-    return [(load_title(name), name) for name in names if load_card(card_path(name)).model in KNOWN]
+    return [(load_title(name), name) for name in names if _has_strip(name)]
+
+
+def _has_strip(name: str) -> bool:
+    return load_card(card_path(name)).model in KNOWN
 
 
 LESSON = Lesson(
