@@ -9,6 +9,7 @@ import json
 import re
 import string
 import zipfile
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -362,6 +363,15 @@ def test_examples_are_photographs_that_can_be_opened():
     assert len(EXAMPLES) >= 4
     for path in EXAMPLES:
         assert min(open_photo(path, "en").size) > 100
+
+
+def test_at_most_one_event_of_a_trigger_waits_for_its_turn():
+    """Gradio starts all events of a trigger anew after one that has waited: two would start each other for ever."""
+    events = page.build().fns.values()
+    waiting = [event for event in events if event.trigger_mode == "always_last"]
+    triggers = Counter(trigger for event in waiting for trigger in event.targets if trigger[0] is not None)
+    assert triggers
+    assert [trigger for trigger, times in triggers.items() if times > 1] == []
 
 
 def test_page_without_a_checkpoint_says_what_to_do(tmp_path, monkeypatch):

@@ -90,37 +90,40 @@ def _desk(lesson: Lesson, language: str) -> Desk:
 
 
 def wire(
-    lab: LabTab, photo: Any, switch: Any, active: Any, heavy: dict[str, Any], light: dict[str, Any]
+    lab: LabTab, photo: Any, seen: Any, switch: Any, active: Any, heavy: dict[str, Any], light: dict[str, Any]
 ) -> Callable[[Any], None]:
     """What triggers what, inside the surrounding gr.Blocks.
 
     Args:
-        photo, switch, active: the page's photo, language switch and state with the tab that somebody looks at.
+        photo, seen: the page's photo, and a text that changes once with every other photo.
+        switch, active: the page's language switch and state with the tab that somebody looks at.
         heavy, light: settings of events that ask the networks, and of those that do not.
 
     Returns:
         What shows the chosen lesson and asks it after an event that chose it out of sight.
     """
-    chosen = lab.chooser.change(_show_only, lab.chooser, [desk.column for desk in lab.desks], **light)
+    last = {"trigger_mode": "always_last"}  # each is alone on its trigger in that, see `seg.ui.page`
+    chosen = lab.chooser.change(_show_only, lab.chooser, [desk.column for desk in lab.desks], **{**light, **last})
     opened = lab.tab.select(lambda: "lab", None, active, **light)
     inputs = [component for desk in lab.desks for component in desk.inputs]
     boards = [desk.board for desk in lab.desks]
     picked = [desk.board.pick(_picked, None, lab.point, **light) for desk in lab.desks]
     wanted = gr.Textbox(visible="hidden")  # no gr.State: an event beside the queue does not tell of a state's change
     view = [photo, active, lab.chooser, lab.point, lab.asked, *inputs]
-    look = {"fn": _wanted, "inputs": view, "outputs": wanted, "trigger_mode": "always_last", **light}
-    gr.on([photo.change, *(component.change for component in inputs)], **look)
+    look = {"fn": _wanted, "inputs": view, "outputs": wanted, **light}
+    seen.change(**look)
+    gr.on([component.change for component in inputs], **{**look, **last})
     for desk in lab.desks:
         if desk.controls:
             desk.board.choose(_chooser(desk), None, desk.controls, **light)
     for event in (chosen, opened, *picked):
         event.then(**look)
-    wanted.change(_asker(boards), [switch, *view], [*boards, lab.asked], trigger_mode="always_last", **heavy)
+    wanted.change(_asker(boards), [switch, *view], [*boards, lab.asked], **heavy, **last)
     for desk in lab.desks:
         if desk.lesson.extra:
             names = [control.name for control in desk.lesson.controls]
             by_name = dict(zip(names, desk.controls, strict=True))
-            desk.lesson.extra.wire(desk.parts, Surroundings(photo, switch, by_name, desk.board, heavy, light))
+            desk.lesson.extra.wire(desk.parts, Surroundings(photo, seen, switch, by_name, desk.board, heavy, light))
 
     def follow(event: Any) -> None:
         shown = event.then(_show_only, lab.chooser, [desk.column for desk in lab.desks], **light)

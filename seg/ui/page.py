@@ -24,7 +24,15 @@ CSS = (Path(__file__).parent / "page.css").read_text("utf-8")
 JS = (Path(__file__).parent / "page.js").read_text("utf-8")
 JS = JS.replace("MAX_BYTES", str(MAX_BYTES)).replace("GRADIO_WORDS", json.dumps(GRADIO, ensure_ascii=False))
 CACHE_SWEEP, CACHE_AGE = 600, 3000  # every ten minutes, files older than fifty are deleted: none lives for an hour
-_LIGHT: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+# When an event that waited for its turn ("always_last", Gradio's own mode for a change) gets it, Gradio starts all
+# events of that trigger anew. Two that wait start each other for ever, so at most one of a trigger's events waits.
+_LAST = {"trigger_mode": "always_last"}
+_LIGHT: dict[str, Any] = {
+    "queue": False,
+    "show_progress": "hidden",
+    "api_visibility": "private",
+    "trigger_mode": "multiple",
+}
 _HEAVY: dict[str, Any] = {"concurrency_id": "networks", "concurrency_limit": 1, "api_visibility": "private"}
 
 
@@ -101,7 +109,7 @@ def build() -> gr.Blocks:
         foot = gr.HTML(_foot(language), elem_classes="seglab-foot")
         file = gr.DownloadButton("…", visible="hidden", elem_id="file")
         active = gr.State("segment")  # the tab somebody looks at
-        segmented = gr.State((None, None, False))  # photo, network and CRF that the tab "Segment" was last asked for
+        seen = gr.Textbox(visible="hidden")  # another text for each photo, see _SEEN
         compared = gr.State((None, []))  # the photo and networks that the tab "Compare" shows
         comparison = gr.Textbox(visible="hidden")  # another text for each comparison that somebody looks for
         api.build()
@@ -157,7 +165,7 @@ def build() -> gr.Blocks:
             *lab.spoken(inside),
             *classroom.spoken(inside.above),
         ]
-        switch.change(speak, switch, spoken, **_LIGHT)
+        switch.change(speak, switch, spoken, **{**_LIGHT, **_LAST})
         page.load(None, None, None, js=JS, api_visibility="private")
         one.tab.select(lambda: "segment", None, active, **_LIGHT)
         compare_shown = many.tab.select(lambda: "compare", None, active, **_LIGHT)
@@ -170,30 +178,29 @@ def build() -> gr.Blocks:
             refusal.click(partial(refuse, reason), switch, None, show_progress="hidden", api_visibility="private")
 
         # Heavy events: a new photo, another network or a button asks the networks.
-        one.run.click(segment.segment, [photo, one.network, switch, one.crf], one.viewer, **_HEAVY)
+        photo.change(None, photo, seen, js=_SEEN, api_visibility="private")
+        wanted = [photo, one.network, switch, one.crf]
+        one.run.click(segment.segment, wanted, one.viewer, **_HEAVY)
         gr.on(
-            [photo.change, one.network.change, one.crf.change],
-            _segment_if_new,
-            [photo, one.network, switch, one.crf, segmented],
-            [one.viewer, segmented],
-            trigger_mode="always_last",
+            [seen.change, one.network.change, one.crf.change],
+            _segment,
+            wanted,
+            one.viewer,
             **_HEAVY,
+            **_LAST,
         )
         asked = [photo, many.networks, switch]
         many.run.click(_compare, asked, [many.viewer, compared], **_HEAVY)
-        for trigger in (photo.change, many.networks.change, compare_shown.then):
+        for trigger in (seen.change, many.networks.change, compare_shown.then):
             trigger(
                 _look_at_comparison,
                 [photo, many.networks, active, compared],
                 [many.viewer, compared, comparison],
-                trigger_mode="always_last",
                 **_LIGHT,
             )
-        comparison.change(
-            _compare_if_new, [*asked, compared], [many.viewer, compared], trigger_mode="always_last", **_HEAVY
-        )
+        comparison.change(_compare_if_new, [*asked, compared], [many.viewer, compared], **_HEAVY, **_LAST)
         board.measure.click(scores.measure, switch, board.board, **_HEAVY)
-        follow = lab.wire(inside, photo, switch, active, _HEAVY, _LIGHT)
+        follow = lab.wire(inside, photo, seen, switch, active, _HEAVY, _LIGHT)
         offer = partial(_offer, file=file)
         classroom.wire(inside.above, inside, photo, switch, active, follow, offer, _LIGHT)
         shown = [switch, tabs, active, inside.above.large, photo, inside.chooser, many.networks]
@@ -206,7 +213,7 @@ def build() -> gr.Blocks:
 
         follow(page.load(arrive, None, [*shown, *classroom.network_controls(inside)], **_LIGHT))
         for button, kind in one.downloads:
-            _offer(button, partial(segment.download, kind), [photo, one.network, switch, one.crf], file)
+            _offer(button, partial(segment.download, kind), wanted, file)
         _offer(many.download, compare.download, asked, file)
     return page
 
@@ -217,16 +224,16 @@ def _offer(button: gr.Button, make: Any, inputs: list[Any], file: gr.DownloadBut
     made.success(None, None, None, js="() => document.querySelector('#file').click()", api_visibility="private")
 
 
-def _segment_if_new(photo: Any, network: str, language: str, crf: bool, segmented: Any) -> Iterator[tuple[Any, Any]]:
-    """Gradio tells of some uploads twice. No photo empties the viewer, and so does one that cannot be read."""
-    asked = (photo, network, crf)
-    if asked == segmented:
-        yield gr.skip(), segmented
-        return
+# Gradio tells of some uploads twice; the second time, this text stays the same, and nobody is asked again.
+_SEEN = "photo => photo?.path || photo?.url || ''"
+
+
+def _segment(photo: Any, network: str, language: str, crf: bool) -> Iterator[Any]:
+    """No photo empties the viewer, and so does one that cannot be read."""
     try:
-        yield None if photo is None else segment.segment(photo, network, language, crf), asked
+        yield None if photo is None else segment.segment(photo, network, language, crf)
     except gr.Error:
-        yield None, asked
+        yield None
         raise
 
 

@@ -114,13 +114,15 @@ class Surroundings:
     """What the own components of a lesson may be wired to.
 
     Attributes:
-        photo, language: the page's photo and its language switch.
+        photo, seen: the page's photo, and a text that changes once with every other photo.
+        language: the page's language switch.
         controls: the lesson's controls by name.
         board: the lesson's board.
         heavy, light: settings of events that ask the networks, and of those that do not.
     """
 
     photo: Any
+    seen: Any
     language: Any
     controls: dict[str, Any]
     board: Any

@@ -318,7 +318,7 @@ def _wire(parts: Parts, around: Surroundings) -> None:
     of["check"].click(hand_in, handed, [now, score], **around.heavy)
     queued = {**around.light, "queue": True}  # or Gradio does not tell that the state has changed
     of["again"].click(lambda: [new_round(), *(None for _ in answers)], None, [now, *answers], **queued)
-    around.photo.change(lambda: [None for _ in answers], None, answers, **around.light)
+    around.seen.change(lambda: [None for _ in answers], None, answers, **around.light)
     of["reset"].click(lambda: dict(NO_SCORE), None, score, **around.light)
     # Without triggers: when the page opens, and when score or language change.
     gr.on(None, score_words, [score, around.language], of["shown"], **around.light)
