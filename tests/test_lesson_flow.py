@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from conftest import tiny_card
+from page_server import ROOT
 
+from seg.checkpoint import save_checkpoint
+from seg.classes import VOC
 from seg.image import read_image
+from seg.models import build_model
 from seg.ui import lab
 from seg.ui.lessons import flow
 from seg.ui.networks import default_networks
@@ -59,3 +65,15 @@ def test_controls_take_from_a_box_only_what_they_offer(sent: dict[str, Any], exp
     desk: Any = SimpleNamespace(lesson=flow.LESSON, controls=[control.name for control in flow.LESSON.controls])
     updates = lab._chooser(desk)(SimpleNamespace(**sent))  # type: ignore[arg-type]
     assert {name: update["value"] for name, update in updates.items()} == expected
+
+
+def test_somebodys_own_network_of_another_kind_has_no_strip_and_leaves_the_others_theirs(
+    photo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"base_channels": 2}
+    own = build_model("unet_classic", num_classes=len(VOC), **options)
+    save_checkpoint(own, tiny_card(name="own", model="unet_classic", model_options=options), tmp_path)
+    monkeypatch.setenv("SEGLAB_CHECKPOINTS", f"{tmp_path}:{ROOT / 'checkpoints'}")
+    monkeypatch.setattr(flow, "default_networks", lambda: ["own", "fcn8s"])
+    shown = strips_of(flow.answer(photo=photo, point=lab.CENTRE, network="fcn8s", stage=1))
+    assert [strip["boxes"][0]["values"]["network"] for strip in shown] == ["fcn8s"]
