@@ -382,7 +382,9 @@ def test_no_component_can_be_called_past_the_queue(blocks: gr.Blocks) -> None:
 @pytest.mark.parametrize(
     "route",
     ["file=http://192.0.2.1/x", "file=HTTPS://192.0.2.1/x", "file=http:/192.0.2.1", "file=%68ttp://192.0.2.1/x",
-     "proxy=http://192.0.2.1/x", "process_recording", "component_server", "vibe-edit", "vibe-code"],
+     "file=%0Ahttp://192.0.2.1/x", "file/http://192.0.2.1/x", "file/tmp/photo.png", "proxy=http://192.0.2.1/x",
+     "deep_link?session_hash=x", "process_recording", "component_server", "vibe-edit", "vibe-code", "uploads",
+     "run-history/records", "what/another/version/adds", ""],
 )  # fmt: skip
 def test_doors_that_are_not_needed_are_shut(page_server: PageServer, route: str) -> None:
     for method in ("GET", "POST"):
@@ -390,7 +392,9 @@ def test_doors_that_are_not_needed_are_shut(page_server: PageServer, route: str)
         assert (answer.status_code, answer.text) == (404, "There is nothing here.")
 
 
-@pytest.mark.parametrize("route", ["file=/tmp/photo.png", "file=C:/Temp/photo.png", "upload", "queue/join"])
+@pytest.mark.parametrize(
+    "route", ["file=/tmp/photo.png", "file=C:/Temp/photo.png", "upload", "queue/join", "mcp/", "info"]
+)
 def test_the_other_doors_are_open(route: str) -> None:
     async def answer_yes(scope, receive, send) -> None:
         await PlainTextResponse("yes")(scope, receive, send)

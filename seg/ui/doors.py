@@ -1,7 +1,8 @@
-"""Doors of Gradio's server that this page does not need, kept shut: nothing is fetched, nothing else decodes.
+"""The doors of Gradio's server: those that this page and its programs need stay open, all others are shut.
 
-Gradio fetches public addresses that stand in any component's input or behind `/file=`, runs ffmpeg on what is sent to
-`/process_recording`, and calls components' own functions past the queue. The page uses none of that.
+Gradio would fetch public addresses that stand in any component's input or behind `/file=` and `/file/`, run ffmpeg on
+what is sent to `/process_recording`, call components' own functions past the queue, and keep a visitor's view for ever
+in a file (`/deep_link`). The page needs none of that, nor what another version of Gradio may add.
 """
 
 from __future__ import annotations
@@ -14,20 +15,23 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from seg.ui.photo import turned_away
 
-_SHUT = re.compile(
-    r"/gradio_api/(?:file=\s*https?:|proxy=|process_recording|component_server|undo-vibe|vibe)", re.IGNORECASE
+_OPEN = re.compile(
+    r"(?:upload|upload_progress|queue|run|api|call|cancel|reset|heartbeat|info|openapi\.json|app_id|startup-events"
+    r"|theme\.css|mcp)(?:/.*)?|file=(?!\s*https?:).*",
+    re.IGNORECASE | re.DOTALL,
 )
 
 
 class ShutDoors:
-    """ASGI middleware: the routes above do not exist."""
+    """ASGI middleware: below `/gradio_api/` there is nothing but what is open."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 404, or hand on."""
-        if scope["type"] == "http" and _SHUT.search(scope["path"]):
+        _, below, route = scope.get("path", "").partition("/gradio_api/")
+        if scope["type"] == "http" and below and not _OPEN.fullmatch(route):
             await PlainTextResponse("There is nothing here.", 404)(scope, receive, send)
         else:
             await self.app(scope, receive, send)
