@@ -26,7 +26,7 @@ JS = JS.replace("MAX_BYTES", str(MAX_BYTES)).replace("GRADIO_WORDS", json.dumps(
 CACHE_SWEEP, CACHE_AGE = 600, 3000  # every ten minutes, files older than fifty are deleted: none lives for an hour
 # When an event that waited for its turn ("always_last", Gradio's own mode for a change) gets it, Gradio starts all
 # events of that trigger anew. Two that wait start each other for ever, so at most one of a trigger's events waits.
-_LAST = {"trigger_mode": "always_last"}
+_LAST: dict[str, Any] = {"trigger_mode": "always_last"}
 _LIGHT: dict[str, Any] = {
     "queue": False,
     "show_progress": "hidden",
