@@ -84,7 +84,7 @@ def test_mistakes_in_a_recipe_are_named(tmp_path: Path, text: str, override: str
 
 
 def test_missing_pictures_and_lists_are_named(voc: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no list .*test\.txt; set `data`"):
+    with pytest.raises(FileNotFoundError, match=r"no list .*test\.txt; set `data` .* --data of `eval`"):
         voc_pairs(voc, "test")
     lists = voc / "ImageSets" / "Segmentation"
     (lists / "ghost.txt").write_text("picture0\nghost\n")

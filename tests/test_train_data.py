@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -313,6 +314,22 @@ def test_bad_pairs_stop_a_run_before_its_first_step(tmp_path: Path) -> None:
     with pytest.raises(BadPairsError, match="1 of 1 pairs cannot be used"):
         fit(tiny_recipe(tmp_path / "data"), tmp_path / "run", resume=False, command="")
     assert not (tmp_path / "run" / "state.pt").exists()
+
+
+def test_a_copied_recipe_with_the_guide_s_lines_trains_on_pictures_of_ones_own(shapes: Path, tmp_path: Path) -> None:
+    """The lines that train/README.md puts into a copy of fcn8s.toml; the rest only makes it small."""
+    guide = (ROOT / "train" / "README.md").read_text("utf-8")
+    (lines,) = [block for block in re.findall(r"```toml\n(.*?)```", guide, re.DOTALL) if "train_list" in block]
+    small = {
+        "data": shapes, "model_options.backbone": TINY_BACKBONE, "model_options.fc_channels": 8, "init": "",
+        "encoder_init": "none", "freeze": [], "crop_size": 32, "scale": [32, 40], "batch_size": 2, "steps": 1,
+        "workers": 0, "short_side": 32, "long_side": 64,
+    }  # fmt: skip
+    overrides = [*lines.splitlines(), *(f"{key}={value}" for key, value in small.items())]
+    recipe = load_recipe(ROOT / "train" / "recipes" / "fcn8s.toml", overrides)
+    card = fit(recipe, tmp_path, resume=False, command="")
+    assert card is not None
+    assert (card.name, card.title, card.classes) == ("pets", "Pets", SHAPES)
 
 
 # Shapes

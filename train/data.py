@@ -98,7 +98,8 @@ def voc_pairs(root: Path, list_name: str, classes: ClassSet = VOC) -> list[Pair]
     list_file = root / "ImageSets" / "Segmentation" / f"{list_name}.txt"
     if not list_file.is_file():
         raise FileNotFoundError(
-            f"no list {list_file}; set `data` in the recipe to a VOC2012 folder, or name a list that ends in .csv"
+            f"no list {list_file}; set `data` in the recipe, or --data of `eval` and `teach`, "
+            "to a VOC2012 folder; or name a list that ends in .csv"
         )
     augmented = root / "SegmentationClassAug"
     labels = augmented if augmented.is_dir() else root / "SegmentationClass"
