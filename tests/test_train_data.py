@@ -23,7 +23,7 @@ from seg import list_checkpoints, load_predictor
 from seg.card import load_card
 from seg.classes import IGNORE_INDEX, VOC, ClassSet, voc_colours
 from train.config import Recipe, load_class_set, load_recipe
-from train.data import BadPairsError, Pair, check_pairs, csv_pairs, data_title, listed_pairs, voc_pairs
+from train.data import BadPairsError, Pair, check_pairs, csv_pairs, data_title, evenly_chosen, listed_pairs, voc_pairs
 from train.labels import colour_label, indexed_label, read_label
 from train.loop import fit
 from train.shapes import SHAPES, class_file, write_shapes
@@ -276,6 +276,14 @@ def test_every_kind_of_bad_pair_is_named(tmp_path: Path) -> None:
             check_pairs([good, pair])
 
 
+def test_some_of_a_list_are_spread_over_all_of_it() -> None:
+    pairs = [Pair(Path(f"{i}.jpg"), Path(f"{i}.png")) for i in range(10)]
+    assert [pair.image.stem for pair in evenly_chosen(pairs, 7)] == ["0", "1", "2", "4", "5", "7", "8"]
+    assert [pair.image.stem for pair in evenly_chosen(pairs, 2)] == ["0", "5"]
+    assert evenly_chosen(pairs, 99) == pairs
+    assert evenly_chosen(pairs, 0) == evenly_chosen([], 3) == []
+
+
 def test_all_bad_pairs_are_counted_and_the_first_named(tmp_path: Path) -> None:
     pairs, _ = broken_pairs(tmp_path)
     good = Pair(tmp_path / "good.jpg", tmp_path / "good.png", SHAPES)
@@ -309,9 +317,10 @@ def tiny_recipe(shapes: Path, **changes: object) -> Recipe:
 
 
 def test_bad_pairs_stop_a_run_before_its_first_step(tmp_path: Path) -> None:
-    write_shapes(tmp_path / "data", images=4, side=48)
-    csv_pairs(tmp_path / "data" / "val.csv")[0].image.unlink()
-    with pytest.raises(BadPairsError, match="1 of 1 pairs cannot be used"):
+    write_shapes(tmp_path / "data", images=30, side=48)
+    *_, last = csv_pairs(tmp_path / "data" / "val.csv")
+    last.image.unlink()  # a run that scores one picture would score the first
+    with pytest.raises(BadPairsError, match="1 of 3 pairs cannot be used"):
         fit(tiny_recipe(tmp_path / "data"), tmp_path / "run", resume=False, command="")
     assert not (tmp_path / "run" / "state.pt").exists()
 

@@ -135,6 +135,12 @@ def csv_pairs(file: Path, classes: ClassSet = VOC) -> list[Pair]:
     return pairs
 
 
+def evenly_chosen(pairs: list[Pair], count: int) -> list[Pair]:
+    """`count` of the pairs, spread evenly over the list; all of them where there are no more."""
+    count = min(count, len(pairs))
+    return [pairs[i * len(pairs) // count] for i in range(count)]
+
+
 def check_pairs(pairs: list[Pair], *, named: int = 5) -> np.ndarray:
     """Read every pair once: (n, K) bool, which classes each label shows.
 
