@@ -69,6 +69,8 @@ def test_a_run_leaves_a_checkpoint_that_loads(recipe: Recipe, tmp_path: Path) ->
     assert [file.name for file in tmp_path.glob("*.json")] == ["tiny.json"], "every .json here counts as a checkpoint"
     assert loaded.training["command"] == "python -m train fit x"
     assert loaded.training["pictures_seen"] == 12
+    shown = {name: count for name, count in loaded.training["images_per_class"].items() if count}
+    assert shown == {"background": 4, "aeroplane": 2, "bicycle": 1, "bird": 1}, "its skew, of the four of trainaug"
     assert loaded.training["recipe"]["steps"] == 6
     assert loaded.training["init"] == {}
     assert loaded.training["environment"]["mixed_precision"] == "no"

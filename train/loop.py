@@ -14,6 +14,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import timm
 import torch
 from accelerate import Accelerator
@@ -109,7 +110,7 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCar
 
     def card() -> ModelCard:
         facts = origin | {"environment": machine} | _taught(recipe, teacher)
-        return _card(recipe, run, preprocess, images=len(pairs), origin=facts)
+        return _card(recipe, run, preprocess, present=present, origin=facts)
 
     recorder = None
     if accelerator.is_main_process:
@@ -268,9 +269,13 @@ def _stopped(number: int, step: int, folder: Path, command: str) -> Stopped:
     return Stopped(f"{name} at step {step}, saved in {folder}; go on with: {command}", number)
 
 
-def _card(recipe: Recipe, run: Run, preprocess: Preprocess, *, images: int, origin: dict[str, Any]) -> ModelCard:
+def _card(
+    recipe: Recipe, run: Run, preprocess: Preprocess, *, present: np.ndarray, origin: dict[str, Any]
+) -> ModelCard:
+    """The card of the run as it stands; `present` (n, K) bool says which classes each training picture shows."""
     training: dict[str, Any] = {
-        "data": data_title(Path(recipe.data), recipe.train_list, recipe.class_set, images),
+        "data": data_title(Path(recipe.data), recipe.train_list, recipe.class_set, len(present)),
+        "images_per_class": dict(zip(recipe.class_set.names, present.sum(axis=0).tolist(), strict=True)),
         "recipe": recipe.to_dict(),
         **origin,
         "pictures_seen": run.step * recipe.batch_size,
