@@ -379,9 +379,18 @@ def test_shapes_by_command(tmp_path: Path, monkeypatch, capsys) -> None:  # type
         run(monkeypatch, "shapes", tmp_path / "t", "--images", 2)
 
 
-def test_the_tutorial_s_recipe_fits_the_drawn_set() -> None:
-    recipe = load_recipe(ROOT / "train" / "recipes" / "shapes.toml")
-    assert (recipe.train_list, recipe.val_list, recipe.classes) == ("train.csv", "val.csv", "classes.toml")
+def test_the_tutorial_s_recipe_fits_the_drawn_set(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own network and encoder, one step on few pictures."""
+    monkeypatch.chdir(ROOT)  # the recipe names a checkpoint
+    few = [f"data={shapes}", "steps=1", "eval_every=1", "batch_size=2", "workers=0"]
+    card = fit(load_recipe(ROOT / "train" / "recipes" / "shapes.toml", few), tmp_path, resume=False, command="")
+    assert card is not None
+    assert card.classes == SHAPES
+    assert "the encoder of fcn8s" in card.training["encoder_init"]
+    assert (tmp_path / "best" / "shapes.json").is_file()
+    assert 240 % load_recipe(ROOT / "train" / "recipes" / "shapes.toml").eval_every == 0, "it scores at its end too"
 
 
 # The official download
