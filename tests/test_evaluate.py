@@ -201,6 +201,25 @@ def test_the_command_writes_card_and_json(
     assert size < 12_000, "cards stay small"
 
 
+def test_two_checkpoints_of_one_name_do_not_mix_their_reports(
+    voc: Path, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_checkpoint, tmp_path / "other")
+    both = (tiny_checkpoint / "tiny.json", tmp_path / "other" / "tiny.json")
+    for option in ("--json", "--figures"):
+        with pytest.raises(SystemExit, match="two checkpoints have one name"):
+            eval_command(monkeypatch, voc, *both, option, tmp_path / "out")
+
+
+def test_images_of_one_name_in_two_folders_both_have_a_figure(voc: Path, predictor: Predictor, tmp_path: Path) -> None:
+    pairs = []
+    for folder, pair in zip("ab", voc_pairs(voc, "val"), strict=False):
+        (tmp_path / folder).mkdir()
+        pairs.append(Pair(Path(shutil.copy(pair.image, tmp_path / folder / "0001.jpg")), pair.label))
+    report = report_dict(score(predictor, pairs), VOC.names)
+    assert list(report["miou_by_image"]) == [pair.image.as_posix() for pair in pairs]
+
+
 def test_a_card_keeps_what_the_predictor_gives_apart_from_what_more_gives(voc: Path, predictor: Predictor) -> None:
     pairs = voc_pairs(voc, "val")
     plain = scores_dict(score(predictor, pairs), VOC.names)
@@ -210,6 +229,8 @@ def test_a_card_keeps_what_the_predictor_gives_apart_from_what_more_gives(voc: P
     assert (more["miou"], more["with"]["CRF"]["miou"]) == (plain["miou"], 0.9)
     assert "confusion_per_mille" not in more["with"]["CRF"]
     assert with_scores(more, plain, Protocol())["with"] == more["with"]
+    before = {"plain": {"miou": 0.2, "training": "labels alone"}, "miou": 0.1}
+    assert with_scores(before, plain, Protocol()) == {**plain, "plain": before["plain"]}
     json.dumps(report_dict(score(predictor, pairs), VOC.names), allow_nan=False)
 
 

@@ -26,6 +26,7 @@ from seg.checkpoint import load_checkpoint, save_checkpoint
 from seg.classes import IGNORE_INDEX
 from seg.models import build_model
 from train import environment
+from train.__main__ import _launcher
 from train.config import Recipe, load_recipe, to_toml, tomllib, with_backbone
 from train.encoder import encoder_of, init_network
 from train.environment import resolve_precision
@@ -68,6 +69,8 @@ def test_a_run_leaves_a_checkpoint_that_loads(recipe: Recipe, tmp_path: Path) ->
     assert [file.name for file in tmp_path.glob("*.json")] == ["tiny.json"], "every .json here counts as a checkpoint"
     assert loaded.training["command"] == "python -m train fit x"
     assert loaded.training["pictures_seen"] == 12
+    shown = {name: count for name, count in loaded.training["images_per_class"].items() if count}
+    assert shown == {"background": 4, "aeroplane": 2, "bicycle": 1, "bird": 1}, "its skew, of the four of trainaug"
     assert loaded.training["recipe"]["steps"] == 6
     assert loaded.training["init"] == {}
     assert loaded.training["environment"]["mixed_precision"] == "no"
@@ -270,6 +273,40 @@ def test_a_loss_that_is_no_number_stops_the_run(
     assert not (tmp_path / "tiny.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("spoil", "what"),
+    [
+        (lambda sums: torch.stack([sums[0], sums[1] * math.nan]), "loss"),  # of the throw-away classifier alone
+        (lambda sums: sums + (0 * sums).sqrt(), "length of the gradient"),  # the loss is as it was
+    ],
+)
+def test_nothing_that_is_no_number_reaches_weights_and_state(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[..., torch.Tensor], what: str
+) -> None:
+    calls = []
+
+    def sums(*arguments: object) -> tuple[torch.Tensor, torch.Tensor]:
+        calls.append(1)
+        total, labelled = cross_entropy_sums(*arguments)  # type: ignore[arg-type]
+        return spoil(total) if len(calls) == 3 else total, labelled
+
+    monkeypatch.setattr(train.loop, "cross_entropy_sums", sums)
+    with pytest.raises(FloatingPointError, match=f"{what} is nan at step 2"):
+        fit(replace(recipe, aux_layers=["fc"], save_minutes=0.0), tmp_path, resume=False, command="")
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert state["step"] == 2
+    assert all(tensor.isfinite().all() for tensor in state["model"].values())
+
+
+def test_a_state_is_on_the_disk_before_it_takes_the_old_one_s_place(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, synced = tmp_path / "state.pt", []
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append((os.fstat(number).st_size, file.exists())))
+    new_run(recipe).save(file, recipe)
+    assert synced == [(file.stat().st_size, False)]
+
+
 # Two processes
 
 TWO_PROCESSES = """
@@ -319,6 +356,17 @@ def test_two_processes_learn_what_one_learns(recipe: Recipe, tmp_path: Path) -> 
     assert_same_run(tmp_path / "one", tmp_path / "two")
     environments = [tomllib.loads((tmp_path / run / "sessions.toml").read_text("utf-8")) for run in ("one", "two")]
     assert [found["session"][0]["processes"] for found in environments] == [1, 2]
+
+
+def test_the_command_to_go_on_names_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert _launcher() == "python -m train"
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert _launcher() == "torchrun --nproc-per-node 4 -m train"
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    together = "torchrun --nnodes 2 --rdzv-backend c10d --rdzv-endpoint FIRST_MACHINE:29500 --nproc-per-node 4 -m train"
+    assert _launcher() == together
 
 
 def test_processes_share_every_batch() -> None:
@@ -469,6 +517,11 @@ def test_frozen_layers_stay_as_they_were(recipe: Recipe, tmp_path: Path) -> None
 def test_an_unknown_layer_to_freeze_is_named_with_the_known_ones(recipe: Recipe) -> None:
     with pytest.raises(ValueError, match=r"no layer 'block1'; it has conv_stem, .*blocks\.0"):
         new_run(replace(recipe, freeze=["block1"]))
+
+
+def test_an_unknown_layer_for_a_classifier_is_named_with_the_known_ones(recipe: Recipe) -> None:
+    with pytest.raises(ValueError, match=r"'aux_layers': the network has no layer 'decoder\.0'; it has .*fc, .*score8"):
+        new_run(replace(recipe, aux_layers=["decoder.0"]))
 
 
 def test_a_recipe_moves_to_another_encoder_and_its_normalisation(recipe: Recipe, tmp_path: Path) -> None:

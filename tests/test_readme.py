@@ -1,5 +1,6 @@
 """README keeps its word: front matter, results table, files, commands and the Python example."""
 
+import itertools
 import re
 import runpy
 import shlex
@@ -10,11 +11,14 @@ from pathlib import Path
 import pytest
 import skimage
 import yaml
+from torch.distributed.run import get_args_parser
 
 from seg.card import ModelCard
 from seg.classes import VOC
 from seg.transforms import Preprocess
 from train.cards import END, START, results_table, shipped_cards, with_table
+from train.config import Recipe, load_recipe
+from train.state import _check_same_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -32,10 +36,21 @@ def inline_code(text: str) -> list[str]:
 
 
 def shell_commands(text: str) -> list[list[str]]:
-    """Every simple command in the bash blocks and in inline code, split into words."""
-    lines = [line for block in blocks(text, "bash") for line in block.splitlines()] + inline_code(text)
-    parts = [part for line in lines for part in line.split("&&")]
-    return [shlex.split(part, comments=True) for part in parts if part.strip().startswith(("python ", "pip "))]
+    """Every simple command in the bash blocks and in inline code, split into words.
+
+    Variables before a command are left out; `torchrun ... -m train` becomes the `python -m train` that it starts.
+    """
+    whole = [block.replace("\\\n", " ") for block in blocks(text, "bash")]
+    lines = [line for block in whole for line in block.splitlines()] + inline_code(text)
+    parts = [re.sub(r"^(\w+=\S+\s+)+", "", part.strip()) for line in lines for part in line.split("&&")]
+    commands = [shlex.split(part, comments=True) for part in parts if part.startswith(("python ", "pip ", "torchrun "))]
+    return [started(words) if words[0] == "torchrun" else words for words in commands]
+
+
+def started(words: list[str]) -> list[str]:
+    """What a torchrun command runs in each process; an option that torchrun does not have ends here."""
+    found = get_args_parser().parse_args(words[1:])
+    return ["python", *["-m"] * found.module, found.training_script, *found.training_script_args]
 
 
 COMMANDS = {name: shell_commands(text) for name, text in TEXTS.items()}
@@ -215,6 +230,40 @@ def test_readme_names_every_subcommand_once_at_least():
     named = {words[:2] for words in MODULE_COMMANDS}
     assert {("seg", "models"), ("seg", "predict"), ("seg", "bench")} <= named
     assert {("train", "fit"), ("train", "eval"), ("train", "card")} <= named
+
+
+def test_commands_behind_variables_and_torchrun_are_found():
+    text = "```bash\nA=1 B=x python -m train card\n```\n`torchrun --nproc-per-node 4 -m train fit r.toml --resume`"
+    assert shell_commands(text) == [
+        ["python", "-m", "train", "card"],
+        ["python", "-m", "train", "fit", "r.toml", "--resume"],
+    ]
+    with pytest.raises(SystemExit):
+        shell_commands("`torchrun --processes 4 -m train fit r.toml`")
+    assert ("train", "fit", "train/recipes/fcn8s.toml", "--folder", "/shared/runs/fcn8s") in MODULE_COMMANDS
+
+
+def set_up(command: list[str]) -> Recipe:
+    """The recipe of a `python -m train fit RECIPE --set ...`."""
+    sets = [value for option, value in itertools.pairwise(command) if option == "--set"]
+    return load_recipe(ROOT / command[4], sets)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_fit_has_a_recipe_that_takes_its_keys(document):
+    fits = [words for words in COMMANDS[document] if words[1:4] == ["-m", "train", "fit"]]
+    for words in fits:
+        if (ROOT / words[4]).is_file():
+            set_up(words)
+
+
+def test_the_readme_resumes_the_run_that_it_starts():
+    fits = [words for words in COMMANDS["README.md"] if words[1:4] == ["-m", "train", "fit"]]
+    (start,) = [words for words in fits if "--resume" not in words]
+    (resumed,) = [words for words in fits if "--resume" in words]
+    assert start[4] == resumed[4]
+    _check_same_recipe(Path("state.pt"), before=set_up(start).to_dict(), now=set_up(resumed).to_dict())
+    assert set_up(start).data == set_up(resumed).data, "data may change, but a reader's does not"
 
 
 def test_python_example_does_what_its_comments_say():

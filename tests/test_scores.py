@@ -133,7 +133,9 @@ def test_facts_leave_out_what_the_card_does_not_say(language):
     assert len(facts(tiny_card(), language)) == 1  # the licence
     training = {"data": "D", "pictures_seen": 13600, "encoder_init": "E"}
     rows = facts(tiny_card(training=training, metrics={"data": "M"}), language)
-    assert [text for _, text in rows] == ["M", "D", "13,600", "E", "MIT"]
+    assert [text for _, text in rows] == ["M", "D", "E", "13,600", "MIT"], (
+        "pictures seen since the encoder started from E"
+    )
 
 
 # Time here

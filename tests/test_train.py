@@ -22,6 +22,7 @@ from train.data import BadPairsError, DrawnSamples, Pair, balanced_weights, chec
 from train.encoder import encoder_of, init_encoder, keep_in_float32
 from train.evaluate import evaluate, metrics_dict
 from train.losses import segmentation_loss
+from train.state import new_run
 
 # Recipes
 
@@ -30,7 +31,10 @@ from train.losses import segmentation_loss
 def test_every_recipe_of_the_repository_builds_its_network(file: Path) -> None:
     recipe = load_recipe(file)
     assert recipe.name == file.stem
-    build_model(recipe.model, num_classes=len(VOC), **recipe.model_options)
+    run = new_run(replace(recipe, classes="voc"), begin=False)  # knows every layer of freeze and aux_layers
+    assert len(run.model.classifiers) == len(recipe.aux_layers)
+    for start in (recipe.init, recipe.encoder_init):
+        assert start in ("", "imagenet", "none") or (file.parents[2] / start).is_file(), start
 
 
 def recipe_file(folder: Path, text: str) -> Path:
@@ -84,7 +88,7 @@ def test_mistakes_in_a_recipe_are_named(tmp_path: Path, text: str, override: str
 
 
 def test_missing_pictures_and_lists_are_named(voc: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no list .*test\.txt; set `data`"):
+    with pytest.raises(FileNotFoundError, match=r"no list .*test\.txt; set `data` .* --data of `eval`"):
         voc_pairs(voc, "test")
     lists = voc / "ImageSets" / "Segmentation"
     (lists / "ghost.txt").write_text("picture0\nghost\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from seg import list_checkpoints, load_predictor
 from seg.card import load_card
 from seg.classes import IGNORE_INDEX, VOC, ClassSet, voc_colours
 from train.config import Recipe, load_class_set, load_recipe
-from train.data import BadPairsError, Pair, check_pairs, csv_pairs, data_title, listed_pairs, voc_pairs
+from train.data import BadPairsError, Pair, check_pairs, csv_pairs, data_title, evenly_chosen, listed_pairs, voc_pairs
 from train.labels import colour_label, indexed_label, read_label
 from train.loop import fit
 from train.shapes import SHAPES, class_file, write_shapes
@@ -275,6 +276,14 @@ def test_every_kind_of_bad_pair_is_named(tmp_path: Path) -> None:
             check_pairs([good, pair])
 
 
+def test_some_of_a_list_are_spread_over_all_of_it() -> None:
+    pairs = [Pair(Path(f"{i}.jpg"), Path(f"{i}.png")) for i in range(10)]
+    assert [pair.image.stem for pair in evenly_chosen(pairs, 7)] == ["0", "1", "2", "4", "5", "7", "8"]
+    assert [pair.image.stem for pair in evenly_chosen(pairs, 2)] == ["0", "5"]
+    assert evenly_chosen(pairs, 99) == pairs
+    assert evenly_chosen(pairs, 0) == evenly_chosen([], 3) == []
+
+
 def test_all_bad_pairs_are_counted_and_the_first_named(tmp_path: Path) -> None:
     pairs, _ = broken_pairs(tmp_path)
     good = Pair(tmp_path / "good.jpg", tmp_path / "good.png", SHAPES)
@@ -308,11 +317,28 @@ def tiny_recipe(shapes: Path, **changes: object) -> Recipe:
 
 
 def test_bad_pairs_stop_a_run_before_its_first_step(tmp_path: Path) -> None:
-    write_shapes(tmp_path / "data", images=4, side=48)
-    csv_pairs(tmp_path / "data" / "val.csv")[0].image.unlink()
-    with pytest.raises(BadPairsError, match="1 of 1 pairs cannot be used"):
+    write_shapes(tmp_path / "data", images=30, side=48)
+    *_, last = csv_pairs(tmp_path / "data" / "val.csv")
+    last.image.unlink()  # a run that scores one picture would score the first
+    with pytest.raises(BadPairsError, match="1 of 3 pairs cannot be used"):
         fit(tiny_recipe(tmp_path / "data"), tmp_path / "run", resume=False, command="")
     assert not (tmp_path / "run" / "state.pt").exists()
+
+
+def test_a_copied_recipe_with_the_guide_s_lines_trains_on_pictures_of_ones_own(shapes: Path, tmp_path: Path) -> None:
+    """The lines that train/README.md puts into a copy of fcn8s.toml; the rest only makes it small."""
+    guide = (ROOT / "train" / "README.md").read_text("utf-8")
+    (lines,) = [block for block in re.findall(r"```toml\n(.*?)```", guide, re.DOTALL) if "train_list" in block]
+    small = {
+        "data": shapes, "model_options.backbone": TINY_BACKBONE, "model_options.fc_channels": 8, "init": "",
+        "encoder_init": "none", "freeze": [], "crop_size": 32, "scale": [32, 40], "batch_size": 2, "steps": 1,
+        "workers": 0, "short_side": 32, "long_side": 64,
+    }  # fmt: skip
+    overrides = [*lines.splitlines(), *(f"{key}={value}" for key, value in small.items())]
+    recipe = load_recipe(ROOT / "train" / "recipes" / "fcn8s.toml", overrides)
+    card = fit(recipe, tmp_path, resume=False, command="")
+    assert card is not None
+    assert (card.name, card.title, card.classes) == ("pets", "Pets", SHAPES)
 
 
 # Shapes
@@ -353,9 +379,18 @@ def test_shapes_by_command(tmp_path: Path, monkeypatch, capsys) -> None:  # type
         run(monkeypatch, "shapes", tmp_path / "t", "--images", 2)
 
 
-def test_the_tutorial_s_recipe_fits_the_drawn_set() -> None:
-    recipe = load_recipe(ROOT / "train" / "recipes" / "shapes.toml")
-    assert (recipe.train_list, recipe.val_list, recipe.classes) == ("train.csv", "val.csv", "classes.toml")
+def test_the_tutorial_s_recipe_fits_the_drawn_set(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own network and encoder, one step on few pictures."""
+    monkeypatch.chdir(ROOT)  # the recipe names a checkpoint
+    few = [f"data={shapes}", "steps=1", "eval_every=1", "batch_size=2", "workers=0"]
+    card = fit(load_recipe(ROOT / "train" / "recipes" / "shapes.toml", few), tmp_path, resume=False, command="")
+    assert card is not None
+    assert card.classes == SHAPES
+    assert "the encoder of fcn8s" in card.training["encoder_init"]
+    assert (tmp_path / "best" / "shapes.json").is_file()
+    assert 240 % load_recipe(ROOT / "train" / "recipes" / "shapes.toml").eval_every == 0, "it scores at its end too"
 
 
 # The official download

@@ -16,7 +16,7 @@ from seg.checkpoint import CheckpointError, card_path
 from seg.predictor import load_predictor
 from train.cards import results_table, shipped_cards, with_table
 from train.config import Recipe, load_recipe, with_backbone
-from train.data import check_pairs, data_title, listed_pairs
+from train.data import check_pairs, data_title, evenly_chosen, listed_pairs
 from train.environment import git_commit
 from train.evaluate import Protocol, report_dict, score, scores_dict, with_scores
 from train.figures import write_figures
@@ -125,19 +125,27 @@ def _fit(arguments: argparse.Namespace) -> None:
 
 def _launcher() -> str:
     local = os.environ.get("LOCAL_WORLD_SIZE")  # torchrun sets it
-    return f"torchrun --nproc-per-node {local} -m train" if local else "python -m train"
+    if not local:
+        return "python -m train"
+    machines = int(os.environ["WORLD_SIZE"]) // int(local)
+    # Where they met is not told to the processes: a reader puts the first machine's name there, as in train/README.md.
+    meet = f"--nnodes {machines} --rdzv-backend c10d --rdzv-endpoint FIRST_MACHINE:29500 " if machines > 1 else ""
+    return f"torchrun {meet}--nproc-per-node {local} -m train"
 
 
 def _eval(arguments: argparse.Namespace) -> None:
     protocol = Protocol(arguments.scales, arguments.flip, arguments.crf)
-    reports = {}
+    reports: dict[str, Any] = {}
+    names = [card_path(name).stem for name in arguments.checkpoints]
+    if (arguments.json or arguments.figures) and len(set(names)) < len(names):
+        raise ValueError("two checkpoints have one name, so their reports or figures would too; score them one by one")
     for name in arguments.checkpoints:
         predictor = load_predictor(name)
         class_set = predictor.card.classes
         folder, list_name = _scored_list(arguments, predictor.card)
         pairs = listed_pairs(folder, list_name, class_set)
         if arguments.limit:
-            pairs = pairs[:: max(1, len(pairs) // arguments.limit)][: arguments.limit]
+            pairs = evenly_chosen(pairs, arguments.limit)
         check_pairs(pairs)
         scores = score(predictor, pairs, protocol)
         data = data_title(folder, list_name, class_set, len(pairs))

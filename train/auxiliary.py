@@ -18,6 +18,9 @@ class WithAuxiliary(nn.Module):
         layers: names of submodules of `network` whose output is a feature map (N, C, h', w').
         frozen: submodules of `network` that stay in eval mode.
 
+    Raises:
+        ValueError: the network has no such layer; names those it has.
+
     Returns:
         When called: logits (N, K, h, w) of the network, and those of the classifiers, each at its layer's own size.
     """
@@ -29,8 +32,12 @@ class WithAuxiliary(nn.Module):
         self.network = network
         self._frozen = list(frozen)  # a plain list: they are part of the network already
         self._features: list[torch.Tensor] = []
+        known = dict(network.named_modules())
         for layer in layers:
-            network.get_submodule(layer).register_forward_hook(self._keep)
+            if layer not in known:
+                children = ", ".join(name for name in known if name and name.count(".") < 2)
+                raise ValueError(f"recipe key 'aux_layers': the network has no layer '{layer}'; it has {children}")
+            known[layer].register_forward_hook(self._keep)
         with torch.no_grad():  # one look at the layers' outputs tells their channels
             network.eval()(torch.zeros(1, 3, 64, 64))
         self.classifiers = nn.ModuleList(nn.Conv2d(y.shape[1], num_classes, 1) for y in self._features)

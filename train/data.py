@@ -98,7 +98,8 @@ def voc_pairs(root: Path, list_name: str, classes: ClassSet = VOC) -> list[Pair]
     list_file = root / "ImageSets" / "Segmentation" / f"{list_name}.txt"
     if not list_file.is_file():
         raise FileNotFoundError(
-            f"no list {list_file}; set `data` in the recipe to a VOC2012 folder, or name a list that ends in .csv"
+            f"no list {list_file}; set `data` in the recipe, or --data of `eval` and `teach`, "
+            "to a VOC2012 folder; or name a list that ends in .csv"
         )
     augmented = root / "SegmentationClassAug"
     labels = augmented if augmented.is_dir() else root / "SegmentationClass"
@@ -132,6 +133,12 @@ def csv_pairs(file: Path, classes: ClassSet = VOC) -> list[Pair]:
     if not pairs:
         raise ValueError(f"{file} names no pictures; one pair per line is expected")
     return pairs
+
+
+def evenly_chosen(pairs: list[Pair], count: int) -> list[Pair]:
+    """`count` of the pairs, spread evenly over the list; all of them where there are no more."""
+    count = min(count, len(pairs))
+    return [pairs[i * len(pairs) // count] for i in range(count)]
 
 
 def check_pairs(pairs: list[Pair], *, named: int = 5) -> np.ndarray:

@@ -51,7 +51,7 @@ class Scores:
 
     Attributes:
         confusion, bands, boundary: see `seg.metrics`.
-        images: the images' names, in the order of `per_image`.
+        images: the images' names, in the order of `per_image`; their paths where two have one name.
         per_image: for each image (3, K): right pixels, pixels in the label, pixels the network gives the class.
     """
 
@@ -91,12 +91,14 @@ def score(predictor: Predictor, pairs: Sequence[Pair], protocol: Protocol = Prot
     if not pairs:
         raise ValueError("there is no image to score; give a list that names at least one")
     classes = len(predictor.card.classes)
-    scores = Scores(ConfusionMatrix(classes), TrimapBands(classes), BoundaryF(classes))
+    names = [pair.image.stem for pair in pairs]
+    if len(set(names)) < len(names):
+        names = [pair.image.as_posix() for pair in pairs]
+    scores = Scores(ConfusionMatrix(classes), TrimapBands(classes), BoundaryF(classes), images=names)
     for pair, target, label_map in _answers(predictor, pairs, protocol, scores.confusion):
         before = scores.confusion.counts.copy()
         _count(scores.confusion, pair, target, label_map)
         counts = scores.confusion.counts - before
-        scores.images.append(pair.image.stem)
         scores.per_image.append(np.stack([np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)]))
         scores.bands.update(target, label_map)
         scores.boundary.update(target, label_map)
@@ -166,11 +168,10 @@ def with_scores(metrics: dict[str, Any], found: dict[str, Any], protocol: Protoc
 
     So `metrics["miou"]` is always what the predictor gives, and the gain of, say, the CRF can be read beside it.
     """
-    others = metrics.get("with", {})
     if not protocol.name:
-        return {**found, "with": others} if others else found
+        return {**metrics, **found}  # what else the card says of its figures stays
     short = {key: value for key, value in found.items() if key not in ("confusion_per_mille", "boundary_f_by_class")}
-    return {**metrics, "with": {**others, protocol.name: short}}
+    return {**metrics, "with": {**metrics.get("with", {}), protocol.name: short}}
 
 
 def _answers(

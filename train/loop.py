@@ -14,6 +14,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import timm
 import torch
 from accelerate import Accelerator
@@ -27,7 +28,7 @@ from seg.models import DEFAULT_BACKBONE
 from seg.transforms import Preprocess
 from train.augment import Augment
 from train.config import Recipe
-from train.data import DrawnSamples, Pair, balanced_weights, check_pairs, data_title, listed_pairs
+from train.data import DrawnSamples, Pair, balanced_weights, check_pairs, data_title, evenly_chosen, listed_pairs
 from train.encoder import keep_in_float32
 from train.environment import environment, git_commit, keep_freed_memory, resolve_precision
 from train.log import write_recipe, write_session
@@ -54,7 +55,7 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCar
     Raises:
         FileExistsError: the folder holds a run and `resume` is off.
         ValueError: the processes cannot share the batch, or the recipe is not the one of the saved state.
-        FloatingPointError: the loss is not a number; names the step and the learning rates.
+        FloatingPointError: loss or gradient is not a number; names the step and the learning rates.
         Stopped: Ctrl-C or SIGTERM came; the state is saved.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -109,7 +110,7 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCar
 
     def card() -> ModelCard:
         facts = origin | {"environment": machine} | _taught(recipe, teacher)
-        return _card(recipe, run, preprocess, images=len(pairs), origin=facts)
+        return _card(recipe, run, preprocess, present=present, origin=facts)
 
     recorder = None
     if accelerator.is_main_process:
@@ -177,13 +178,12 @@ def _preprocess(recipe: Recipe) -> Preprocess:
 
 
 def _val_pairs(recipe: Recipe) -> list[Pair]:
-    """The pictures to score on while training, evenly chosen from the val list and checked; none if never scored."""
+    """The pictures to score on while training, evenly chosen from the val list, all checked; none if never scored."""
     if not (recipe.eval_every and recipe.eval_images):
         return []
     val = listed_pairs(Path(recipe.data), recipe.val_list, recipe.class_set)
-    val = val[:: max(1, len(val) // recipe.eval_images)][: recipe.eval_images]
     check_pairs(val)
-    return val
+    return evenly_chosen(val, recipe.eval_images)
 
 
 def _teacher(recipe: Recipe, pairs: list[Pair]) -> SoftLabels | None:
@@ -243,19 +243,24 @@ def _step(
         objective = (1 - recipe.teacher_weight) * objective + recipe.teacher_weight * teacher.sum()
     if recipe.lovasz_weight:
         objective = objective + recipe.lovasz_weight * lovasz_softmax(logits, target)
-    loss = accelerator.reduce(objective.detach(), reduction="mean").item()
-    if not math.isfinite(loss):
-        rates = [group["lr"] for group in run.optimizer.param_groups]
-        raise FloatingPointError(f"loss is {loss} at step {run.step}, learning rates {rates}")
+    total = objective + recipe.aux_weight * aux.mean() if aux_logits else objective
+    loss, whole = accelerator.reduce(torch.stack([objective, total]).detach(), reduction="mean").tolist()
+    _check_finite("loss", whole, run)
 
     run.optimizer.zero_grad()
-    accelerator.backward(objective + recipe.aux_weight * aux.mean() if aux_logits else objective)
-    if recipe.clip_norm:
-        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+    accelerator.backward(total)
+    length = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm or math.inf)  # inf shortens nothing
+    _check_finite("length of the gradient", length.item(), run)  # else every weight would be no number from here on
     run.optimizer.step()
     run.step += 1
     run.ema.update_parameters(run.model.network)
     return loss, bool(stops)
+
+
+def _check_finite(what: str, value: float, run: Run) -> None:
+    if not math.isfinite(value):
+        rates = [group["lr"] for group in run.optimizer.param_groups]
+        raise FloatingPointError(f"{what} is {value} at step {run.step}, learning rates {rates}")
 
 
 def _stopped(number: int, step: int, folder: Path, command: str) -> Stopped:
@@ -264,9 +269,13 @@ def _stopped(number: int, step: int, folder: Path, command: str) -> Stopped:
     return Stopped(f"{name} at step {step}, saved in {folder}; go on with: {command}", number)
 
 
-def _card(recipe: Recipe, run: Run, preprocess: Preprocess, *, images: int, origin: dict[str, Any]) -> ModelCard:
+def _card(
+    recipe: Recipe, run: Run, preprocess: Preprocess, *, present: np.ndarray, origin: dict[str, Any]
+) -> ModelCard:
+    """The card of the run as it stands; `present` (n, K) bool says which classes each training picture shows."""
     training: dict[str, Any] = {
-        "data": data_title(Path(recipe.data), recipe.train_list, recipe.class_set, images),
+        "data": data_title(Path(recipe.data), recipe.train_list, recipe.class_set, len(present)),
+        "images_per_class": dict(zip(recipe.class_set.names, present.sum(axis=0).tolist(), strict=True)),
         "recipe": recipe.to_dict(),
         **origin,
         "pictures_seen": run.step * recipe.batch_size,

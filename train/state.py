@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from dataclasses import dataclass, field
@@ -51,21 +52,22 @@ class Run:
     losses: list[float] = field(default_factory=list)
 
     def save(self, path: Path, recipe: Recipe) -> None:
-        """Write everything to one file, atomically: a kill leaves the old file or the new one, never half."""
+        """Write everything to one file, atomically: a kill or a power cut leaves the old file or the new one whole."""
+        state = {
+            "recipe": recipe.to_dict(),
+            "model": self.model.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "encoder_init": self.encoder_init,
+            "init": self.init,
+            "losses": self.losses,
+        }
         part = path.with_suffix(".part")
-        torch.save(
-            {
-                "recipe": recipe.to_dict(),
-                "model": self.model.state_dict(),
-                "ema": self.ema.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "step": self.step,
-                "encoder_init": self.encoder_init,
-                "init": self.init,
-                "losses": self.losses,
-            },
-            part,
-        )
+        with part.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
         part.replace(path)
 
     def load(self, path: Path, recipe: Recipe) -> None:

@@ -228,13 +228,16 @@ def confusion_sentences(card: ModelCard, language: str) -> list[str]:
 
 
 def facts(card: ModelCard, language: str) -> list[list[str]]:
-    """[name, what the card says] of measuring and training; what a card does not say is left out."""
+    """[name, what the card says] of measuring and training; what a card does not say is left out.
+
+    A card counts the pictures since its weights were taken over from others, so the count follows what they were.
+    """
     pictures = _number(card.training.get("pictures_seen"))
     rows = [
         (say(language, "scores_measured_on"), card.metrics.get("data")),
         (say(language, "scores_trained_on"), card.training.get("data")),
-        (say(language, "scores_pictures"), f"{pictures:,.0f}" if pictures is not None else None),
         (say(language, "scores_encoder"), card.training.get("encoder_init")),
+        (say(language, "scores_pictures"), f"{pictures:,.0f}" if pictures is not None else None),
         (say(language, "scores_licence"), card.licence),
     ]
     return [[name, str(text)] for name, text in rows if text]

@@ -68,7 +68,7 @@ _TEXT: dict[str, dict[str, str]] = {
     "scores_mixed": {"en": "Most often mixed up: {classes}.", "zh": "最常混淆的：{classes}。"},
     "scores_measured_on": {"en": "Measured on", "zh": "评测数据"},
     "scores_trained_on": {"en": "Trained on", "zh": "训练数据"},
-    "scores_pictures": {"en": "Pictures seen in training", "zh": "训练中看过的图片数"},
+    "scores_pictures": {"en": "Pictures seen since then", "zh": "此后看过的图片数"},
     "scores_encoder": {"en": "The encoder started from", "zh": "编码器的起点"},
     "scores_licence": {"en": "Licence", "zh": "许可证"},
     "network": {"en": "Network", "zh": "网络"},
