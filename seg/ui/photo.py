@@ -157,9 +157,9 @@ def refuse(reason: str, language: str) -> None:
     raise Refusal(reason, language, limit=MAX_BYTES // 1_000_000)
 
 
-def turned_away(reason: str) -> Refusal:
-    """A photo that Gradio hands over does not even reach the request it came with."""
+def turned_away(reason: str, endpoint: str = "photo") -> Refusal:
+    """A photo that Gradio hands over does not even reach the request it came with: it gets a line in the log here."""
     refusal = Refusal(reason, "en")
-    with suppress(Refusal), log.request("photo"):
+    with suppress(Refusal), log.request(endpoint):
         raise refusal
     return refusal
