@@ -304,6 +304,46 @@ def test_unknown_network_is_refused_in_escaped_words(monkeypatch: pytest.MonkeyP
     assert "<" not in refusal.value.message
 
 
+def asked(server: PageServer, name: str, data: list[object]) -> str:
+    """All that the page says when the event of this name is asked as a browser does."""
+    config = httpx.get(f"{server.url}/config", timeout=60).json()
+    number = next(entry["id"] for entry in config["dependencies"] if entry["api_name"] == name)
+    question = {"data": data, "fn_index": number, "session_hash": name}
+    httpx.post(f"{server.url}/gradio_api/queue/join", json=question, timeout=60).raise_for_status()
+    return httpx.get(f"{server.url}/gradio_api/queue/data", params={"session_hash": name}, timeout=300).text
+
+
+def test_file_names_are_no_markup(page_server: PageServer) -> None:
+    """A photo, a label and a sheet that are named like HTML: no answer, nothing made of them and no log says so."""
+    before, markup = len(page_server.said()), HOSTILE[1]
+    contents = {
+        "photo.png": packaged_photo("chelsea.png").read_bytes(),
+        "label.png": odd_files.file_of(Image.new("P", (451, 300)), "PNG"),
+        "sheet.zip": odd_files.sheet(),
+        "text.zip": b"I am a text",
+    }
+    said, files = [], {}
+    for name, data in contents.items():
+        uploaded = {"files": (markup + name, data)}
+        said.append(httpx.post(f"{page_server.url}/gradio_api/upload", files=uploaded, timeout=60).text)
+        path = json.loads(said[-1])[0]
+        files[name] = {"path": path, "orig_name": markup + name, "meta": {"_type": "gradio.FileData"}}
+    said += [
+        asked(page_server, "segment", [files["photo.png"], "unet", False]),
+        asked(page_server, "download", [files["photo.png"], ["fcn8s", "unet"], "en"]),
+        asked(page_server, "_open", [files["sheet.zip"], "en"]),
+    ]
+    assert all('"success":true' in answer for answer in said[-3:])
+    made = re.findall(r'"url": *"([^"]+)"', "".join(said))
+    assert len(made) >= 4  # labels, overlay, ZIP, the sheet's photo
+    said += [httpx.get(address, timeout=60).content.decode("latin-1") for address in made]
+    refused = [("segment", [files["text.zip"], "unet", False]), ("_open", [files["text.zip"], "en"])]
+    said += [asked(page_server, *question) for question in refused]
+    assert all('"success":false' in answer for answer in said[-2:])
+    for text in [*said, page_server.said()[before:]]:
+        assert "<img" not in text
+
+
 @pytest.mark.parametrize("name", ["../up", "a/b", "a\\b", ".hidden", "", ".."])
 def test_a_card_cannot_name_a_file_elsewhere(name: str) -> None:
     with pytest.raises(ValueError, match="plain file name"):
