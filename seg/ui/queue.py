@@ -23,7 +23,7 @@ async def _push_or_say_why(queue: Queue, *values: Any, **named: Any) -> Any:
     return joined, said, state
 
 
-Queue.push = _push_or_say_why  # type: ignore[method-assign]
+Queue.push = _push_or_say_why  # type: ignore[method-assign, assignment]
 
 
 def turn_away(queue: Queue) -> None:
