@@ -21,13 +21,14 @@ from starlette.middleware import Middleware
 
 from seg import CheckpointError
 from seg.image import MAX_BYTES
-from seg.ui import doors, log, memory, page
+from seg.ui import doors, log, memory, page, queue
 from seg.ui.routes import routes
 
 gc.freeze()  # nor is there any later
 gc.enable()
 
 GRACE = 8  # seconds to finish in: Docker kills after ten
+LAST = 2  # of them, in which nothing more is begun
 
 
 def main() -> None:
@@ -79,9 +80,13 @@ def _told_to_stop() -> threading.Event:
 
 
 def _finish(blocks: gr.Blocks) -> None:
-    """Answer those who wait, and go; who still waits after `GRACE` seconds gets no answer."""
-    end = time.monotonic() + GRACE
-    while (len(blocks._queue) or any(blocks._queue.active_jobs)) and time.monotonic() < end:
+    """Answer those who wait while there is time, ask the others to try again, finish what runs, and go."""
+    waiting, end = blocks._queue, time.monotonic() + GRACE
+    waiting.max_size = 0  # who comes now is asked to try again
+    while (len(waiting) or any(waiting.active_jobs)) and time.monotonic() < end - LAST:
+        time.sleep(0.1)
+    queue.turn_away(waiting)
+    while any(waiting.active_jobs) and time.monotonic() < end:
         time.sleep(0.1)
     time.sleep(1)  # programs come back for the pictures of their answer
     blocks.close(verbose=False)

@@ -68,8 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--photos", action="store_true", help="growth with the photo's size, up to 24 megapixels")
     what.add_argument("--page", action="store_true", help="one comparison on the running page, upload to download")
     what.add_argument("--start", action="store_true", help="from starting the page to its first answer")
-    bench.add_argument("--voc", type=Path, metavar="DIR", help="with --runtimes: VOC2012 folder, for mIoU on val")
-    bench.add_argument("--images", type=_at_least(1), default=100, help="how many of them (default 100)")
+    bench.add_argument("--voc", type=Path, metavar="DIR", help="with --runtimes: VOC2012, for mIoU and int8's ranges")
+    bench.add_argument("--images", type=_at_least(1), default=100, help="how many of its val images (default 100)")
     bench.add_argument("--tflite", type=Path, metavar="FILE", help="with --runtimes: a TFLite network to time beside")
     bench.set_defaults(command=_bench)
     return parser
@@ -135,9 +135,14 @@ def _bench_runtimes(options: argparse.Namespace, names: Sequence[str]) -> str:
     if options.threads:
         torch.set_num_threads(options.threads)
     try:
-        scored = runtimes.voc_pairs(options.voc, options.images) if options.voc else []
+        photos, labels, calibration = runtimes.pictures(options.voc, options.images)
         table = runtimes.report(
-            _load_predictors(names), runtimes.packaged_photos(), runs=options.runs, scored=scored, tflite=options.tflite
+            _load_predictors(names),
+            photos,
+            runs=options.runs,
+            labels=labels,
+            calibration=calibration,
+            tflite=options.tflite,
         )
     except (OSError, ImportError) as error:
         raise UsageError(f"{error}; see requirements-bench.txt and --help") from error

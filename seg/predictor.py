@@ -20,7 +20,7 @@ from seg.classes import ClassSet
 from seg.explain.crf import dense_crf
 from seg.image import Photo, read_image
 from seg.models.folding import fold_batchnorm
-from seg.transforms import Geometry
+from seg.transforms import Geometry, Preprocess
 
 CRF_SIDE = 500  # long side of the photo that the CRF sees, pixels: its time grows with the pixels
 
@@ -34,7 +34,7 @@ class Segmentation:
         confidence: (H, W) float32 in [0, 1], the winning class's probability.
         class_set: what the ids mean.
         checkpoint: name of the weights.
-        seconds: wall time of `predict`, decoding included.
+        seconds: wall time of `predict`, decoding included; what networks share (`PreparedPhoto`) counts for each.
         network_seconds: the part of it spent in the network.
         network_size: (h, w) the network saw.
     """
@@ -53,6 +53,30 @@ class Segmentation:
         counts = np.bincount(self.label_map.ravel(), minlength=len(self.class_set))
         present = sorted(np.flatnonzero(counts), key=lambda i: -counts[i])
         return {self.class_set.names[i]: float(counts[i] / self.label_map.size) for i in present}
+
+
+class PreparedPhoto:
+    """One photo for several networks: read once, and resized and normalised once for all that see it alike.
+
+    Attributes:
+        image: upright RGB; do not change.
+        seconds: that reading took.
+    """
+
+    def __init__(self, photo: Photo) -> None:
+        """Read the photo, as `read_image` does."""
+        start = time.perf_counter()
+        self.image = read_image(photo)
+        self.seconds = time.perf_counter() - start
+        self._inputs: dict[Preprocess, tuple[torch.Tensor, Geometry, float]] = {}
+
+    def input_for(self, preprocess: Preprocess) -> tuple[torch.Tensor, Geometry, float]:
+        """What `preprocess.apply` makes of the photo, not to be changed, and the seconds that it took."""
+        if preprocess not in self._inputs:
+            start = time.perf_counter()
+            x, geometry = preprocess.apply(self.image)
+            self._inputs[preprocess] = (x, geometry, time.perf_counter() - start)
+        return self._inputs[preprocess]
 
 
 class Predictor:
@@ -77,32 +101,31 @@ class Predictor:
         """
         return self._network
 
-    def predict(self, photo: Photo, *, crf: bool = False) -> Segmentation:
+    def predict(self, photo: Photo | PreparedPhoto, *, crf: bool = False) -> Segmentation:
         """Label every pixel of one photo.
 
         Args:
-            photo: path, bytes, PIL image or (H, W, 3) uint8 RGB array.
+            photo: path, bytes, PIL image or (H, W, 3) uint8 RGB array; or prepared, to show it to several networks.
             crf: move label borders onto the photo's edges with `seg.explain.crf`, DeepLab v1's and v2's last step. It
                 sees the photo with a long side of at most `CRF_SIDE` pixels, and takes a second or more.
 
         Raises:
             InvalidImageError: not a usable picture; says why and what to do.
         """
+        prepared = photo if isinstance(photo, PreparedPhoto) else PreparedPhoto(photo)
+        x, geometry, input_seconds = prepared.input_for(self.card.preprocess)
         start = time.perf_counter()
-        image = read_image(photo)
-        x, geometry = self.card.preprocess.apply(image)
-        network_start = time.perf_counter()
         logits = self.logits(x)
-        network_seconds = time.perf_counter() - network_start
+        network_seconds = time.perf_counter() - start
         if crf:
-            logits, geometry = self._sharpened(image, logits, geometry)
+            logits, geometry = self._sharpened(prepared.image, logits, geometry)
         label_map, confidence = self.card.preprocess.restore_labels(logits, geometry)
         return Segmentation(
             label_map=label_map,
             confidence=confidence,
             class_set=self.card.classes,
             checkpoint=self.card.name,
-            seconds=time.perf_counter() - start,
+            seconds=prepared.seconds + input_seconds + time.perf_counter() - start,
             network_seconds=network_seconds,
             network_size=(x.shape[2], x.shape[3]),
         )

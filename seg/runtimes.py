@@ -28,6 +28,7 @@ Network = Callable[[torch.Tensor], torch.Tensor]
 """x (1, 3, h, w) -> logits (1, K, h, w), both float32 on the CPU."""
 
 FOLDED = "PyTorch, as predict runs it"
+CALIBRATION = 60  # photos that show int8 the ranges of its activations
 
 
 def export(network: nn.Module, file: Path) -> None:
@@ -136,17 +137,19 @@ def report(
     photos: Sequence[Image.Image],
     *,
     runs: int,
-    scored: Sequence[tuple[Path, Path]] = (),
+    labels: Sequence[Path] = (),
+    calibration: Sequence[Image.Image] | None = None,
     tflite: Path | None = None,
 ) -> str:
-    """A table with every way of every network: time, memory, agreement with eager, mIoU.
+    """A table with every way of every network: time, memory, agreement with eager, mIoU; and how int8 was calibrated.
 
     Time is of one pass over the input that the network's card asks for, for the first photo; the ways take turns.
     Memory is the most that the process gained while the way was made and ran once. What is not installed is left out.
 
     Args:
-        photos: the labels of the ways are compared on these; and they calibrate int8.
-        scored: (photo, label) files for mIoU; none: that column stays empty.
+        photos: the labels of the ways are compared on these.
+        labels: their label files, for mIoU; none: that column stays empty.
+        calibration: other photos, for int8; None: those that are compared, which flatters it.
         tflite: a TFLite network to time beside.
     """
     rows: list[tuple[str, ...]] = []
@@ -155,7 +158,7 @@ def report(
             x = predictor.card.preprocess.apply(photos[0])[0]
             networks: dict[str, Network] = {}
             memory: dict[str, str] = {}
-            for way, make in ways(predictor, Path(folder), calibration=photos).items():
+            for way, make in ways(predictor, Path(folder), calibration=calibration or photos).items():
                 try:
                     with most_memory() as gained:
                         network = make()
@@ -172,15 +175,19 @@ def report(
                 mine = [_labels(predictor, network, photo) for photo in photos]
                 same = np.mean([np.mean(a == b) for a, b in zip(mine, eager, strict=True)])
                 ratio = np.median(times[way]) / np.median(times["PyTorch eager"])
-                miou = f"{_miou(predictor, network, scored):.4f}" if scored else "-"
+                miou = f"{_miou(predictor, mine, labels):.4f}" if labels else "-"
                 rows.append(
                     (name, way, *_median_p95(times[way]), f"{ratio:.2f}", memory[way], f"{100 * same:.2f} %", miou)
                 )
     if tflite is not None:
-        (milliseconds,) = take_turns({"": litert(tflite, threads=torch.get_num_threads())}, runs).values()
-        rows.append((tflite.stem, "LiteRT", *_median_p95(milliseconds), *"----"))
+        with most_memory() as gained:
+            contestant = litert(tflite, threads=torch.get_num_threads())
+            contestant()
+        (milliseconds,) = take_turns({"": contestant}, runs).values()
+        rows.append((tflite.stem, "LiteRT", *_median_p95(milliseconds), "-", f"{gained[0] / 1e6:.0f} MB", *"--"))
     head = ("checkpoint", "way", "median ms", "p95", "ratio to eager", "memory", "labels as eager", "mIoU")
-    return text_table(head, rows, left=2)
+    seen = f"{len(calibration)} others" if calibration else "the same: its agreement is flattered"
+    return f"{text_table(head, rows, left=2)}\n\nlabels compared on {len(photos)} photos, int8 calibrated on {seen}"
 
 
 def _median_p95(milliseconds: np.ndarray) -> tuple[str, str]:
@@ -193,16 +200,30 @@ def packaged_photos() -> list[Image.Image]:
     return [read_image(Path(skimage.__file__).parent / "data" / name) for name in names]
 
 
-def voc_pairs(folder: Path, count: int) -> list[tuple[Path, Path]]:
-    """`count` (photo, label) files of VOC's val list in `folder`, VOC2012 in the VOCdevkit layout, evenly chosen.
+def pictures(voc: Path | None, count: int) -> tuple[list[Image.Image], list[Path], list[Image.Image] | None]:
+    """Photos, labels and calibration for `report`: of VOC's val and train lists, or those of scikit-image alone."""
+    if voc is None:
+        return packaged_photos(), [], None
+    compared, others = voc_pairs(voc, "val", count), voc_pairs(voc, "train", CALIBRATION)
+    return (
+        [read_image(photo) for photo, _ in compared],
+        [label for _, label in compared],
+        [read_image(photo) for photo, _ in others],
+    )
+
+
+def voc_pairs(folder: Path, part: str, count: int) -> list[tuple[Path, Path]]:
+    """`count` (photo, label) files, evenly chosen, of the list `part`, as "val", of VOC2012 in the VOCdevkit layout.
 
     Raises:
-        FileNotFoundError: the folder is not of that layout.
+        FileNotFoundError: the folder is not of that layout, or has no picture of the list.
     """
-    names = (folder / "ImageSets" / "Segmentation" / "val.txt").read_text("utf-8").split()
+    names = (folder / "ImageSets" / "Segmentation" / f"{part}.txt").read_text("utf-8").split()
     labels = next(folder / name for name in ("SegmentationClass", "SegmentationClassAug") if (folder / name).is_dir())
     pairs = [(folder / "JPEGImages" / f"{name}.jpg", labels / f"{name}.png") for name in names]
     pairs = [pair for pair in pairs if all(file.is_file() for file in pair)]
+    if not pairs:
+        raise FileNotFoundError(f"{folder} has no picture of the list {part}")
     return pairs[:: max(1, len(pairs) // count)][:count]
 
 
@@ -212,8 +233,8 @@ def _labels(predictor: Predictor, network: Network, photo: Image.Image) -> np.nd
     return predictor.card.preprocess.restore_labels(network(x), geometry)[0]
 
 
-def _miou(predictor: Predictor, network: Network, scored: Sequence[tuple[Path, Path]]) -> float:
+def _miou(predictor: Predictor, label_maps: Sequence[np.ndarray], labels: Sequence[Path]) -> float:
     confusion = ConfusionMatrix(len(predictor.card.classes))
-    for photo, label in scored:
-        confusion.update(np.asarray(read_stored(label)), _labels(predictor, network, read_image(photo)))
+    for label_map, label in zip(label_maps, labels, strict=True):
+        confusion.update(np.asarray(read_stored(label)), label_map)
     return confusion.miou

@@ -2,7 +2,7 @@
 
 With Atheris (pip install atheris; not needed for anything else), guided by what the readers' Python code does:
 
-    python tests/fuzz_image.py -max_total_time=120 CORPUS
+    python tests/fuzz_image.py -max_total_time=120 -timeout=10 -rss_limit_mb=2000 CORPUS
 
 Without it, or with --replay, every file of the folders and files named is read once. A folder CORPUS that is missing or
 empty gets the small sound files of `odd_files.py` to start from. Files that break the promise are written by Atheris

@@ -2,16 +2,19 @@
 
     python tests/load_page.py                                  # 30 visitors, 2 photos each
     python tests/load_page.py --visitors 10 --photos 100       # 1,000 requests: does memory stay flat?
+    python tests/load_page.py --page                           # as the page itself asks, with the viewer's pictures
 
 Starts the page as a program of its own on this machine and asks it as the browser does: upload, join the queue, listen.
-Reports how long people waited, and fails if an answer is lost or belongs to somebody else's photo. `test_load.py` runs
-the same visitors in small.
+What is asked is /compare, as programs do; with --page the event of the button "Compare". Reports how long people
+waited, and fails if an answer is lost or belongs to somebody else's photo, or if memory grows over many requests.
+`test_load.py` runs the same visitors in small.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import io
 import json
 import sys
@@ -33,10 +36,12 @@ from PIL import Image
 sys.path.insert(0, str(ROOT))  # called as a script it does not know where seg lies
 
 from seg import load_predictor, read_image
+from seg.bench import machine
 from seg.render import disagreement
 
 NETWORKS = ("fcn8s", "unet", "deeplabv3")
 PATIENCE = 600  # seconds until a visitor gives up
+ENOUGH = 300  # requests that tell whether memory stays flat
 
 
 class QueueFullError(RuntimeError):
@@ -52,18 +57,26 @@ class Visit:
         ranks: places in the queue that were told, first to last; 0 is next.
         seconds: from joining the queue to the answer.
         differences: the map of disagreement as PNG.
-        facts: the numbers beside it.
+        size: (width, height) of the photo that the answer says it is about.
     """
 
     photo: bytes
     ranks: list[int] = field(default_factory=list)
     seconds: float = 0.0
     differences: bytes = b""
-    facts: dict[str, Any] = field(default_factory=dict)
+    size: tuple[int, int] = (0, 0)
 
 
 class Visitor:
-    """Somebody in the class: one session, one question after the other."""
+    """Somebody in the class: one session, one question after the other, to the endpoint for programs.
+
+    Attributes:
+        asks: name of the endpoint.
+        says: what follows the photo and the networks in a question.
+    """
+
+    asks = "compare"
+    says: tuple[str, ...] = ()
 
     def __init__(self, client: httpx.AsyncClient, endpoint: int) -> None:
         self.client = client
@@ -83,7 +96,7 @@ class Visitor:
             QueueFullError: as it says.
         """
         file = {"path": path, "meta": {"_type": "gradio.FileData"}}
-        question = {"data": [file, list(NETWORKS)], "fn_index": self.endpoint, "session_hash": self.session}
+        question = {"data": [file, list(NETWORKS), *self.says], "fn_index": self.endpoint, "session_hash": self.session}
         joined = await self.client.post("/gradio_api/queue/join", json=question)
         if joined.status_code == httpx.codes.SERVICE_UNAVAILABLE:
             raise QueueFullError(joined.json()["detail"])
@@ -104,11 +117,16 @@ class Visitor:
                     visit.ranks.append(message["rank"])
                 elif message["msg"] == "process_completed":
                     assert message["success"], message
-                    picture, visit.facts = message["output"]["data"]
                     break
         visit.seconds = time.perf_counter() - start
-        visit.differences = (await self.client.get(f"/gradio_api/file={picture['path']}")).raise_for_status().content
+        await self.keep(message["output"]["data"], visit)
         return visit
+
+    async def keep(self, answer: list[Any], visit: Visit) -> None:
+        """Take from the answer what `check` looks at."""
+        picture, facts = answer
+        visit.differences = (await self.client.get(f"/gradio_api/file={picture['path']}")).raise_for_status().content
+        (visit.size,) = {(network["size"]["width"], network["size"]["height"]) for network in facts["networks"]}
 
     async def leave(self) -> None:
         """Open the stream of answers and close it at once, as a closed browser tab does."""
@@ -117,15 +135,28 @@ class Visitor:
                 break
 
 
+class PageVisitor(Visitor):
+    """Somebody who presses "Compare": networks answer one after the other, with pictures for the viewer."""
+
+    asks = "_compare"
+    says = ("en",)
+
+    async def keep(self, answer: list[Any], visit: Visit) -> None:
+        viewer = answer[0]
+        assert [network["name"] for network in viewer["networks"]] == list(NETWORKS)
+        visit.differences = base64.b64decode(viewer["disagreement"]["src"].partition(",")[2])
+        visit.size = tuple(viewer["photo"]["original"])
+
+
 def client_of(server: PageServer) -> httpx.AsyncClient:
     """For many visitors at once."""
     return httpx.AsyncClient(base_url=server.url, timeout=PATIENCE, limits=httpx.Limits(max_connections=None))
 
 
-def compare_endpoint(server: PageServer) -> int:
-    """Number of the endpoint /compare."""
+def compare_endpoint(server: PageServer, name: str = Visitor.asks) -> int:
+    """Number of the endpoint or event that compares."""
     config = httpx.get(f"{server.url}/config", timeout=60).json()
-    return next(entry["id"] for entry in config["dependencies"] if entry["api_name"] == "compare")
+    return next(entry["id"] for entry in config["dependencies"] if entry["api_name"] == name)
 
 
 def own_photo(number: int, *, side: int) -> bytes:
@@ -138,13 +169,15 @@ def own_photo(number: int, *, side: int) -> bytes:
     return file.getvalue()
 
 
-async def class_of(server: PageServer, *, visitors: int, photos: int, side: int) -> list[Visit]:
+async def class_of(
+    server: PageServer, *, visitors: int, photos: int, side: int, kind: type[Visitor] = Visitor
+) -> list[Visit]:
     """Everybody asks at the same time, and asks again as soon as the answer is there; visits in the order of photos."""
     async with client_of(server) as client:
-        endpoint = compare_endpoint(server)
+        endpoint = compare_endpoint(server, kind.asks)
 
         async def one(number: int) -> list[Visit]:
-            visitor = Visitor(client, endpoint)
+            visitor = kind(client, endpoint)
             return [await visitor.compare(own_photo(number * photos + i, side=side)) for i in range(photos)]
 
         return [visit for visits in await asyncio.gather(*map(one, range(visitors))) for visit in visits]
@@ -152,9 +185,7 @@ async def class_of(server: PageServer, *, visitors: int, photos: int, side: int)
 
 def check(visit: Visit) -> None:
     """The answer is what these networks say about this very photo."""
-    width, height = Image.open(io.BytesIO(visit.photo)).size
-    sizes = [network["size"] for network in visit.facts["networks"]]
-    assert sizes == [{"height": height, "width": width}] * len(NETWORKS), "an answer to somebody else's photo"
+    assert visit.size == Image.open(io.BytesIO(visit.photo)).size, "an answer to somebody else's photo"
     maps = [load_predictor(name).predict(visit.photo).label_map for name in NETWORKS]
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(visit.differences))), disagreement(maps))
 
@@ -169,9 +200,12 @@ async def watch_memory(process: psutil.Process, seconds: float, used: list[float
 async def _load(server: PageServer, arguments: argparse.Namespace) -> tuple[list[Visit], list[float]]:
     used: list[float] = []
     page = next(p for p in psutil.Process().children(recursive=True) if "app.py" in p.cmdline())
-    await class_of(server, visitors=1, photos=1, side=arguments.side)  # loads the networks
+    kind = PageVisitor if arguments.page else Visitor
+    await class_of(server, visitors=1, photos=1, side=arguments.side, kind=kind)  # loads the networks
     watching = asyncio.create_task(watch_memory(page, 0.5, used))
-    visits = await class_of(server, visitors=arguments.visitors, photos=arguments.photos, side=arguments.side)
+    visits = await class_of(
+        server, visitors=arguments.visitors, photos=arguments.photos, side=arguments.side, kind=kind
+    )
     watching.cancel()
     return visits, used
 
@@ -182,6 +216,7 @@ def main() -> None:
     parser.add_argument("--visitors", type=int, default=30)
     parser.add_argument("--photos", type=int, default=2, help="of each visitor, one after the other")
     parser.add_argument("--side", type=int, default=600, help="height of the photos, pixels")
+    parser.add_argument("--page", action="store_true", help="ask as the page does, not as programs do")
     parser.add_argument("--checked", type=int, default=60, help="answers compared with the networks' own")
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # as the page is started, so that answers are equal to the last bit
@@ -194,12 +229,18 @@ def main() -> None:
         check(visit)
     waits = [visit.seconds for visit in visits]
     median, p95 = np.percentile(waits, (50, 95))
-    tenths = [f"{np.mean(part):.0f}" for part in np.array_split(used, 10) if len(part)]
+    tenths = [float(np.mean(part)) for part in np.array_split(used, 10) if len(part)]
+    print(machine())
     print(f"{len(visits)} of {arguments.visitors * arguments.photos} answers in {seconds:.0f} s, none mixed up")
     print(f"waiting, upload to answer: median {median:.1f} s, p95 {p95:.1f} s, longest {max(waits):.1f} s")
     print(f"told their place in the queue: {sum(bool(visit.ranks) for visit in visits)} of {len(visits)}")
-    print(f"the page's memory, MB, mean of each tenth of the time: {' '.join(tenths)}; most {max(used):.0f}")
+    print(
+        f"the page's memory, MB, mean of each tenth of the time: {' '.join(f'{mb:.0f}' for mb in tenths)}; "
+        f"most {max(used):.0f}"
+    )
     assert not crashes, crashes
+    if len(visits) >= ENOUGH:  # the first tenth warms up
+        assert tenths[-1] <= 1.1 * float(np.mean(tenths[1:4])), "memory grows with the requests"
 
 
 if __name__ == "__main__":

@@ -10,11 +10,12 @@ import pytest
 from gradio.context import LocalContext
 from PIL import Image
 
-from seg import Segmentation, list_checkpoints, read_image
+from seg import Segmentation, list_checkpoints, load_predictor, read_image
 from seg.classes import VOC
-from seg.ui import answers, device
+from seg.transforms import Preprocess
+from seg.ui import answers, compare, device
 from seg.ui.answers import MOST_BYTES, MOST_SECONDS, Kept, kept
-from seg.ui.photo import EXAMPLES
+from seg.ui.photo import EXAMPLES, SharedPhoto
 from seg.ui.times import Times
 
 
@@ -42,7 +43,7 @@ class Visitor:
 
         token = LocalContext.request.set(self.request)  # type: ignore[arg-type]
         try:
-            return kept(photo, question, make)
+            return kept(SharedPhoto(photo), question, make)
         finally:
             LocalContext.request.reset(token)
 
@@ -63,6 +64,20 @@ def test_a_photo_is_one_visitor_s_and_an_example_everybody_s(photo):
     assert (first.asked, second.asked) == (1, 1)
     example = read_image(EXAMPLES[0])
     assert first.ask(example) is second.ask(example)
+
+
+def test_networks_that_are_compared_share_the_work_on_the_photo(photo, monkeypatch: pytest.MonkeyPatch):
+    """The fingerprint is taken once, and what networks see is made once: all cards here ask for the same."""
+    done = []
+    monkeypatch.setattr(device, "TIMES", Times())
+    monkeypatch.setattr("seg.ui.photo.fingerprint", lambda _: done.append("fingerprint") or "a photo")
+    apply = Preprocess.apply
+    monkeypatch.setattr(Preprocess, "apply", lambda *values: done.append("apply") or apply(*values))
+    found = compare.answers(photo, [device.Network(name) for name in list_checkpoints()[:2]])
+    assert sorted(done) == ["apply", "fingerprint"]
+    monkeypatch.undo()
+    for result, card in found:
+        np.testing.assert_array_equal(result.label_map, load_predictor(card.name).predict(photo).label_map)
 
 
 def test_an_answer_from_memory_is_no_time_of_the_network(monkeypatch: pytest.MonkeyPatch):

@@ -224,7 +224,13 @@ def test_bench_prints_both_tables(run_process: Run):
     assert done.code == 0, done.stderr
     lines = done.stdout.splitlines()
     assert re.match(r"machine: .+ cores; 1 threads; PyTorch \d", lines[0])
-    for name in ("clitest, as predict runs it", "clitest, eager", "torchvision lraspp_mobilenet_v3_large, eager"):
+    together = "all checkpoints together, as predict runs them"
+    for name in (
+        "clitest, as predict runs it",
+        "clitest, eager",
+        together,
+        "torchvision lraspp_mobilenet_v3_large, eager",
+    ):
         row = next(line for line in lines if line.startswith(name))
         median, least, p95, ratio = map(float, row.removeprefix(name).split())
         assert median == least == p95 > 0
@@ -233,9 +239,12 @@ def test_bench_prints_both_tables(run_process: Run):
     assert [line.split()[-1] for line in references] == ["1.00", "1.00"]
     assert "693 x 520" in references[1]
     for start in (r"clitest +\d+ x", "all of these"):
-        whole, network, rest, ratio = map(float, next(line for line in lines if re.match(start, line)).split()[-4:])
+        row = next(line for line in lines if re.match(start, line))
+        whole, network, rest, ratio, network_ratio = map(float, row.split()[-5:])
         assert whole == pytest.approx(network + rest, abs=0.2)
-        assert ratio > 0
+        reference, network_reference = map(float, references[1].split()[-5:-3])
+        assert ratio == pytest.approx(whole / reference, abs=0.02)
+        assert network_ratio == pytest.approx(network / network_reference, abs=0.02)
 
 
 @pytest.mark.parametrize("arguments", [["bench", "--size", "5"], ["bench", "--runs", "few"], [], ["predict"]])

@@ -6,8 +6,13 @@ import asyncio
 import signal
 from pathlib import Path
 
-from load_page import QueueFullError, Visitor, check, class_of, client_of, compare_endpoint, own_photo
+import gradio as gr
+from gradio.data_classes import PredictBodyInternal
+from load_page import PageVisitor, QueueFullError, Visitor, check, class_of, client_of, compare_endpoint, own_photo
 from page_server import PageServer, running_page
+
+from seg.ui import queue
+from seg.ui.text import GRADIO, say
 
 
 def test_thirty_visitors_get_their_own_answers(page_server: PageServer):
@@ -17,6 +22,13 @@ def test_thirty_visitors_get_their_own_answers(page_server: PageServer):
         check(visit)
     assert all(visit.ranks for visit in visits)  # everybody is told a place
     assert max(visit.ranks[0] for visit in visits) > 10
+
+
+def test_visitors_of_the_page_itself_get_their_own_answers(page_server: PageServer):
+    visits = asyncio.run(class_of(page_server, visitors=5, photos=1, side=96, kind=PageVisitor))
+    assert len(visits) == 5
+    for visit in visits:
+        check(visit)
 
 
 def test_a_full_queue_says_so_and_who_leaves_frees_the_place(page_server: PageServer):
@@ -29,7 +41,7 @@ def test_a_full_queue_says_so_and_who_leaves_frees_the_place(page_server: PageSe
             joined = await asyncio.gather(*(greedy.join(path) for _ in range(150)), return_exceptions=True)
             refused = [answer for answer in joined if isinstance(answer, QueueFullError)]
             assert refused
-            assert "Queue is full" in str(refused[0])
+            assert "too busy at the moment. Try again" in str(refused[0])
             await greedy.leave()
             visit = await patient.compare(photo)
             assert visit.ranks[0] < 5  # sixty were waiting
@@ -56,3 +68,31 @@ def test_who_waits_at_the_end_is_answered(tmp_path: Path):
         asyncio.run(late())
         assert server.process.wait(30) == 0
     assert not server.crashes(), server.said()
+
+
+def test_who_cannot_be_answered_at_the_end_is_asked_to_try_again():
+    with gr.Blocks() as blocks:
+        gr.Button().click(lambda: None)
+    waiting = blocks.queue(max_size=1)._queue
+
+    async def ask() -> None:
+        body = PredictBodyInternal(fn_index=0, session_hash="visitor", data=[])
+        assert (await waiting.push(body, None, None))[0]  # type: ignore[arg-type]
+        joined, said, _ = await waiting.push(body, None, None)  # type: ignore[arg-type]
+        assert not joined
+        assert said == say("en", "error_full")
+        queue.turn_away(waiting)
+        assert waiting.get_events() is None  # nothing is begun
+        messages = waiting.pending_messages_per_session["visitor"]
+        told = [messages.get_nowait() for _ in range(messages.qsize())]
+        assert told[-1].output["error"] == say("en", "error_full")
+        assert told[-1].output["title"] == say("en", "error_title")
+
+    asyncio.run(ask())
+
+
+def test_gradio_s_own_words_for_a_full_queue_are_known():
+    """The browser does not show what the server answers but words of Gradio's: page.js puts ours in their place."""
+    (busy,) = (words for words in GRADIO if "busy" in words)
+    scripts = Path(gr.__file__).parent / "templates" / "frontend" / "assets"
+    assert any(busy in script.read_text("utf-8") for script in scripts.glob("index-*.js"))

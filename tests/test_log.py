@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 import httpx
+import odd_files
 import pytest
 from conftest import packaged_photo
 from gradio_client import Client, handle_file
@@ -17,7 +18,7 @@ from gradio_client.exceptions import AppError
 from page_server import PageServer
 
 from seg import read_image
-from seg.ui import log, page, segment
+from seg.ui import classroom, log, page, segment
 from seg.ui.photo import Refusal
 
 KEYS = ["time", "endpoint", "networks", "size", "seconds", "outcome"]
@@ -63,6 +64,17 @@ def test_a_comparison_is_one_line_and_one_that_nobody_waits_for_too(lines):
     left.close()
     assert [line["outcome"] for line in lines()] == ["ok", "left"]
     assert all(line["networks"] == ["fcn8s", "unet"] and line["size"] == [451, 300] for line in lines())
+
+
+def test_a_sheet_that_is_opened_is_one_line_too(lines, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    (tmp_path / "holiday_secret.zip").write_bytes(odd_files.sheet())
+    classroom._open(str(tmp_path / "holiday_secret.zip"), "en")
+    with pytest.raises(gr.Error):
+        classroom._open("holiday_secret.zip", "en")
+    summary = [(line["endpoint"], line["size"], line["outcome"]) for line in lines()]
+    assert summary == [("page/open", [40, 24], "ok"), ("page/open", None, "refused")]
+    assert "holiday" not in json.dumps(lines())
 
 
 def test_the_photo_of_one_request_is_not_that_of_the_next(lines):

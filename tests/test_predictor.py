@@ -5,17 +5,19 @@ from __future__ import annotations
 import io
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import tiny_model
 from PIL import Image
 
 import seg
 from seg import InvalidImageError, Predictor, Segmentation, load_predictor
 from seg.checkpoint import load_checkpoint
+from seg.predictor import PreparedPhoto
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +140,22 @@ def test_a_checkpoint_is_loaded_once(tiny_checkpoint: Path, tmp_path: Path, monk
     with ThreadPoolExecutor(4) as pool:
         found = set(pool.map(load_predictor, ["tiny", "tiny", str(folder / "tiny.json"), folder / "tiny.json"]))
     assert len(found) == len(loads) == 1
+
+
+# One photo for several networks
+
+
+def test_a_prepared_photo_gives_every_network_s_own_answer(tiny_checkpoint: Path, photo: Image.Image) -> None:
+    model, card = load_checkpoint(tiny_checkpoint / "tiny.json")
+    other = replace(card, preprocess=replace(card.preprocess, short_side=96))
+    predictors = [Predictor(model, card), Predictor(tiny_model(1), card), Predictor(model, other)]
+    prepared = PreparedPhoto(photo)
+    before = prepared.input_for(card.preprocess)[0].clone()
+    for crf in (False, True):
+        for predictor in predictors:
+            assert same(predictor.predict(prepared, crf=crf), predictor.predict(photo, crf=crf))
+    assert torch.equal(prepared.input_for(card.preprocess)[0], before)
+    assert prepared.input_for(card.preprocess)[0] is prepared.input_for(replace(card.preprocess))[0]
 
 
 # Sharpened with the CRF

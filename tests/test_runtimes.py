@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 
 from seg import load_predictor
 from seg.predictor import Predictor
-from seg.runtimes import FOLDED, export, onnx_runtime, quantise, report, voc_pairs
+from seg.runtimes import FOLDED, export, onnx_runtime, pictures, quantise, report, voc_pairs
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 
@@ -49,19 +50,30 @@ def test_report_has_a_row_per_way(predictor, photo, tmp_path, monkeypatch):
     monkeypatch.setattr("seg.runtimes.load_checkpoint", lambda _: (predictor.network, predictor.card))
     label = tmp_path / "label.png"
     Image.fromarray(predictor.predict(photo).label_map).save(label)
-    photo.save(tmp_path / "photo.png")
-    table = report({"tiny": predictor}, [photo], runs=2, scored=[(tmp_path / "photo.png", label)]).splitlines()
+    table = report({"tiny": predictor}, [photo], runs=2, labels=[label], calibration=[photo, photo]).splitlines()
     rows = {way: next(line for line in table if f"tiny        {way}  " in line) for way in (FOLDED, "ONNX Runtime")}
     for row in rows.values():
         assert "100.00 %" in row
         assert row.endswith("1.0000")  # its own labels are the truth here
-    assert any("int8" in line for line in table)
+    assert any("ONNX Runtime int8" in line for line in table)
+    assert table[-1] == "labels compared on 1 photos, int8 calibrated on 2 others"
 
 
 def test_voc_pairs_are_those_that_are_there(voc: Path):
-    pairs = voc_pairs(voc, 10)
+    pairs = voc_pairs(voc, "val", 10)
     assert [photo.stem for photo, _ in pairs] == ["picture4", "picture5"]
     assert all(np.asarray(Image.open(label)).shape == (70, 90) for _, label in pairs)
-    assert len(voc_pairs(voc, 1)) == 1
+    assert len(voc_pairs(voc, "val", 1)) == 1
     with pytest.raises(FileNotFoundError):
-        voc_pairs(voc / "nowhere", 1)
+        voc_pairs(voc / "nowhere", "val", 1)
+
+
+def test_int8_is_calibrated_on_other_photos_than_it_is_compared_on(voc: Path, tmp_path: Path):
+    lists = Path(shutil.copytree(voc, tmp_path / "VOC2012")) / "ImageSets" / "Segmentation"
+    (lists / "trainaug.txt").rename(lists / "train.txt")
+    photos, labels, calibration = pictures(tmp_path / "VOC2012", 2)
+    assert [label.stem for label in labels] == ["picture4", "picture5"]
+    assert calibration is not None
+    assert (len(photos), len(calibration)) == (2, 4)
+    assert not {photo.tobytes() for photo in photos} & {photo.tobytes() for photo in calibration}
+    assert pictures(None, 2)[1:] == ([], None)

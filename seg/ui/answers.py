@@ -13,11 +13,10 @@ from collections.abc import Callable, Hashable
 from functools import cache
 
 from gradio.context import LocalContext
-from PIL import Image
 
 from seg.image import read_image
 from seg.predictor import Segmentation
-from seg.ui.photo import EXAMPLES, fingerprint
+from seg.ui.photo import EXAMPLES, SharedPhoto, fingerprint
 
 MOST_BYTES = 200_000_000  # of label maps and confidences together
 MOST_SECONDS = 1800  # until an answer is forgotten
@@ -65,11 +64,10 @@ class Kept:
 _KEPT = Kept()
 
 
-def kept(photo: Image.Image, question: Hashable, make: Callable[[], Segmentation]) -> Segmentation:
+def kept(photo: SharedPhoto, question: Hashable, make: Callable[[], Segmentation]) -> Segmentation:
     """The answer to `question` about `photo`: the one this visitor had before, else that of `make`."""
-    photo_id = fingerprint(photo)
-    visitor = "everybody" if photo_id in _examples() else _session()
-    return _KEPT.get((visitor, photo_id, question), make) if visitor else make()
+    visitor = "everybody" if photo.fingerprint in _examples() else _session()
+    return _KEPT.get((visitor, photo.fingerprint, question), make) if visitor else make()
 
 
 def forget_old() -> None:

@@ -190,6 +190,7 @@ def _sheet(photo: Any, language: str, key: str, point: Any, *values: Any) -> str
     return downloads.to_cache(data, f"seglab_{key}.zip")
 
 
+@log.request("page/open")
 def _open(path: Any, language: str) -> list[Any]:
     """Updates for photo, label, lesson, point and every lesson's controls: the view that the sheet says."""
     try:

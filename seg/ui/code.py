@@ -47,16 +47,6 @@ async function segment(photo, network = "NETWORK", crf = false) {
 }
 """
 
-CLIENT = """\
-// npm install @gradio/client
-import { Client } from "@gradio/client";
-
-const client = await Client.connect("ROOT");
-const { data } = await client.predict("/segment", { photo, network: "NETWORK", crf: false }); // photo: File or Blob
-const [labels, overlay, facts] = data;
-console.log(labels.url, facts.classes);
-"""
-
 CURL = """\
 path=$(curl -s ROOT/gradio_api/upload -F files=@photo.jpg | cut -d '"' -f 2)
 id=$(curl -s ROOT/gradio_api/call/segment -H "Content-Type: application/json" \\
@@ -94,11 +84,6 @@ _SECTIONS: list[tuple[dict[str, str], dict[str, str], str]] = [
             "zh": "上传、提问、取回结果。用 /compare 时，data 是照片和网络名的列表。",
         },
         FETCH,
-    ),
-    (
-        {"en": "JavaScript, with Gradio's package", "zh": "JavaScript，用 Gradio 的包"},
-        {"en": "The same in fewer lines.", "zh": "做同样的事，代码更短。"},
-        CLIENT,
     ),
     (
         {"en": "curl", "zh": "curl"},

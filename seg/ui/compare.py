@@ -16,7 +16,7 @@ from seg.ui import downloads, log
 from seg.ui.device import Network
 from seg.ui.networks import comparable, default_networks, load_title
 from seg.ui.payload import viewer_value
-from seg.ui.photo import Refusal, open_photo
+from seg.ui.photo import Refusal, SharedPhoto, open_photo
 from seg.ui.text import say
 from seg.ui.viewer import make_viewer
 
@@ -75,14 +75,15 @@ def chosen_networks(asked: Sequence[str] | None, language: str) -> list[Network]
 
 def answers(image: Image.Image, networks: Sequence[Network]) -> Answers:
     """Every network's answer."""
-    return [(network.predict(image), network.card) for network in networks]
+    photo = SharedPhoto(image)
+    return [(network.predict(photo), network.card) for network in networks]
 
 
 def compare(
     photo: str | bytes | None, networks: Sequence[str] | None, language: str, progress: gr.Progress | None = None
 ) -> Iterator[dict[str, Any]]:
     """The viewer's value after each network; the map of disagreement comes with the last."""
-    image = open_photo(photo, language)
+    shared = SharedPhoto(open_photo(photo, language))
     chosen = chosen_networks(networks, language)
     found: Answers = []
     for number, network in enumerate(chosen, start=1):
@@ -90,8 +91,8 @@ def compare(
             title = network.card.title
             words = say(language, "running", title=title, number=number, count=len(chosen))
             progress((number - 1, len(chosen)), desc=words)
-        found.append((network.predict(image), network.card))
-        yield viewer_value(image, found, comparing=True, complete=number == len(chosen))
+        found.append((network.predict(shared), network.card))
+        yield viewer_value(shared.image, found, comparing=True, complete=number == len(chosen))
 
 
 @log.request("page/download")

@@ -22,6 +22,7 @@ from seg import Segmentation, load_predictor
 from seg.card import load_card
 from seg.checkpoint import card_path, list_checkpoints
 from seg.ui import answers, log
+from seg.ui.photo import SharedPhoto
 from seg.ui.times import TIMES
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -35,7 +36,7 @@ def _on_card(function: _Function) -> _Function:
 
 
 @_on_card
-def _predict(network: str, photo: Image.Image, crf: bool) -> Segmentation:
+def _predict(network: str, photo: Image.Image | SharedPhoto, crf: bool) -> Segmentation:
     return load_predictor(network, device=DEVICE).predict(photo, crf=crf)
 
 
@@ -56,16 +57,18 @@ class Network:
         self._name = name
         log.asked(name)
 
-    def predict(self, photo: Image.Image, *, crf: bool = False) -> Segmentation:
+    def predict(self, photo: Image.Image | SharedPhoto, *, crf: bool = False) -> Segmentation:
         """What `Predictor.predict` says, or said to this visitor before."""
+        shared = photo if isinstance(photo, SharedPhoto) else SharedPhoto(photo)
 
         def make() -> Segmentation:
-            answer = _predict(self._name, photo, crf)
+            shared.input_for(self.card.preprocess)  # here: what a process that is lent a card prepares is lost with it
+            answer = _predict(self._name, shared, crf)
             if not crf:
                 TIMES.served(answer)
             return answer
 
-        return answers.kept(photo, (self._name, crf), make)
+        return answers.kept(shared, (self._name, crf), make)
 
     def predict_anew(self, photo: Image.Image) -> Segmentation:
         """The same without a CRF and never from memory, for whoever measures how long it takes."""

@@ -26,8 +26,10 @@
       put(node, "ariaLabel", dropping || ours(node.ariaLabel || ""));
       put(node, "title", ours(node.title));
     }
-    const texts = document.createTreeWalker(document.querySelector("#photo"), NodeFilter.SHOW_TEXT);
-    while (texts.nextNode()) put(texts.currentNode, "data", ours(texts.currentNode.data));
+    for (const place of document.querySelectorAll("#photo, [data-testid=toast-body]")) {
+      const texts = document.createTreeWalker(place, NodeFilter.SHOW_TEXT);
+      while (texts.nextNode()) put(texts.currentNode, "data", ours(texts.currentNode.data));
+    }
   };
   const watched = { childList: true, subtree: true, attributeFilter: ["lang", "aria-label", "title"] };
   new MutationObserver(nameAll).observe(document.body, watched);

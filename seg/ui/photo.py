@@ -8,6 +8,7 @@ import html
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -20,6 +21,7 @@ from gradio_client.utils import is_http_url_like
 from PIL import Image
 
 from seg.image import FORMATS, MAX_BYTES, MAX_PIXELS, InvalidImageError, read_image
+from seg.predictor import PreparedPhoto
 from seg.ui import log
 from seg.ui.text import say
 
@@ -121,6 +123,15 @@ def fingerprint(photo: Image.Image) -> str:
     return hashlib.sha256(f"{photo.size}".encode() + photo.tobytes()).hexdigest()
 
 
+class SharedPhoto(PreparedPhoto):
+    """A visitor's photo for several networks; its fingerprint, too, is taken once."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """As the function above says."""
+        return fingerprint(self.image)
+
+
 def open_photo(photo: str | bytes | None, language: str) -> Image.Image:
     """The visitor's photo, upright RGB.
 
@@ -146,9 +157,9 @@ def refuse(reason: str, language: str) -> None:
     raise Refusal(reason, language, limit=MAX_BYTES // 1_000_000)
 
 
-def turned_away(reason: str) -> Refusal:
-    """A photo that Gradio hands over does not even reach the request it came with."""
+def turned_away(reason: str, endpoint: str = "photo") -> Refusal:
+    """A photo that Gradio hands over does not even reach the request it came with: it gets a line in the log here."""
     refusal = Refusal(reason, "en")
-    with suppress(Refusal), log.request("photo"):
+    with suppress(Refusal), log.request(endpoint):
         raise refusal
     return refusal

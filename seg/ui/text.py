@@ -90,6 +90,10 @@ _TEXT: dict[str, dict[str, str]] = {
     "error_title": {"en": "That did not work", "zh": "没有成功"},
     "error_two": {"en": "Choose at least two networks.", "zh": "请至少选择两个网络。"},
     "error_many": {"en": "Choose at most {most} networks.", "zh": "最多选择 {most} 个网络。"},
+    "error_full": {
+        "en": "The page is too busy at the moment. Try again in a minute.",
+        "zh": "页面现在太忙，请过一分钟再试。",
+    },
     "error_networks": {"en": "Unknown network; known: {known}.", "zh": "没有这个网络；已有：{known}。"},
     "error_none": {"en": "Choose a photo first.", "zh": "请先选择一张照片。"},
     "error_address": {
@@ -209,6 +213,8 @@ GRADIO: dict[str, dict[str, str]] = {
     "Fullscreen": {"en": "Fullscreen", "zh": "全屏"},
     "Exit fullscreen mode": {"en": "Exit fullscreen mode", "zh": "退出全屏"},
     "Remove Image": {"en": "Remove Image", "zh": "移除照片"},
+    "This application is currently busy. Please try again.": _TEXT["error_full"],
+    "Error": _TEXT["error_title"],
     "Close": {"en": "Close", "zh": "关闭"},
     "queue": {"en": "Place {place} of {count} in the queue | ", "zh": "排队：第 {place} 位，共 {count} 位 | "},
     "processing |": {"en": "Working | ", "zh": "处理中 | "},
