@@ -224,7 +224,8 @@ def voc_pairs(folder: Path, part: str, count: int) -> list[tuple[Path, Path]]:
     pairs = [pair for pair in pairs if all(file.is_file() for file in pair)]
     if not pairs:
         raise FileNotFoundError(f"{folder} has no picture of the list {part}")
-    return pairs[:: max(1, len(pairs) // count)][:count]
+    count = min(count, len(pairs))
+    return [pairs[i * len(pairs) // count] for i in range(count)]
 
 
 @torch.inference_mode()
