@@ -46,7 +46,13 @@ def test_boxes_shrink_with_the_encoder_and_grow_to_the_photo_with_u_net(photo: A
     blocks = strips_of(flow.answer(photo=photo, point=lab.CENTRE, network="deeplabv2", stage=1))
     assert len(blocks) == len(default_networks()) + 1, "the chosen network joins the three"
     heights = {strip["boxes"][0]["values"]["network"]: [box["height"] for box in strip["boxes"]] for strip in blocks}
-    widths = [box["width"] for strip in blocks for box in strip["boxes"]]
+    boxes = [box for strip in blocks for box in strip["boxes"]]
+    widths = [box["width"] for box in boxes]
+    by_channels: dict[str, set[float]] = {}
+    for box in boxes:
+        by_channels.setdefault(box["words"]["en"].split(" positions, ")[1].split(",")[0], set()).add(box["width"])
+    assert all(len(same) == 1 for same in by_channels.values()), "as many channels are as wide in every strip"
+    assert max(widths) == 1
     assert heights["unet"][-1] == 1
     assert min(heights["unet"]) < min(heights["deeplabv3"]), "DeepLab stops shrinking at its output stride"
     assert all(0 < share <= 1 for share in [*widths, *(h for row in heights.values() for h in row)])

@@ -152,12 +152,15 @@ def _joined(network: UNet, x: torch.Tensor, num_classes: int) -> list[Block]:
         f"U-Net lays the skip's channels beside those from below and lets a convolution choose: on this photo the last "
         f"column tells what it chose (mean square of the skip's summand in the first convolution). FCN adds instead: "
         f"{num_classes} scores per position, one per class, nothing else. Here the skips hand over {total} channels. "
-        "Two things differ from the paper's figure 1: the skips there have strides 1, 2, 4 and 8; and ours also adds "
-        "what comes from below to each step's result, which the last column does not count.",
+        "Ours differs from the paper's figure 1 in several ways: another encoder, so the skips have strides 2, 4, 8 "
+        "and 16, there 1, 2, 4 and 8; convolutions are padded; a 1 × 1 convolution and a resize replace the 2 × 2 "
+        "up-convolution; each skip is normalised; and what comes from below is also added to each step's result, "
+        "which the last column does not count.",
         f"U-Net 把跳跃连接的通道与下方来的通道并排，让卷积自己选择；最后一列是它在这张照片上的选择"
         f"（第一个卷积中跳跃连接那部分响应的均方）。FCN 则是相加：每个位置只有 {num_classes} 个得分，每类一个。"
-        f"而这里的跳跃连接一共送来 {total} 个通道。与论文图 1 有两点不同：论文的跳跃连接步幅为 1、2、4、8；"
-        "我们的网络还把来自下方的特征直接加到每一步的结果上，最后一列没有计入这部分。",
+        f"而这里的跳跃连接一共送来 {total} 个通道。与论文图 1 有几点不同：编码器不同，所以跳跃连接的步幅是 "
+        "2、4、8、16（论文为 1、2、4、8）；卷积有填充；用 1 × 1 卷积加缩放代替 2 × 2 上卷积；跳跃连接先做归一化；"
+        "来自下方的特征还直接加到每一步的结果上，最后一列没有计入这部分。",
     )
     return [table(head, rows, title=both("Concatenation: what is joined", "拼接：把什么接在一起")), text(words)]
 
@@ -205,10 +208,10 @@ LESSON = Lesson(
     tells=[
         both(
             "On the way down U-Net's encoder understands more and more and sees ever fewer positions. On the way up "
-            "the decoder doubles the positions again, but where exactly an outline runs it can only learn from the "
+            "the decoder doubles the positions again, but where exactly an outline runs it learns mostly from the "
             "skips: at every scale they hand over the encoder's features.",
             "往下走，U-Net 的编码器理解得越来越多，位置却越来越少。往上走，解码器把位置一次次加倍，"
-            "但轮廓究竟在哪里，只能从跳跃连接得知：在每个尺度上，它们把编码器的特征送过来。",
+            "但轮廓究竟在哪里，主要靠跳跃连接得知：在每个尺度上，它们把编码器的特征送过来。",
         ),
         both(
             "Emptying a skip shows what it brings. Shuffling leaves every feature as it is and only mixes up the "

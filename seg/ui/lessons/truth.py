@@ -353,7 +353,7 @@ LESSON = Lesson(
         choice(
             "source",
             both("The label", "标签"),
-            [(both("a file", "一个文件"), "file"), (both("my own painting", "我自己画"), "paint")],
+            [(both("a file", "标签文件"), "file"), (both("my own painting", "我自己画"), "paint")],
         ),
         networks(),
         switch("skips", both("also U-Net without each skip", "同时看去掉各跳跃连接的 U-Net")),
