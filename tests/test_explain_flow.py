@@ -16,6 +16,7 @@ from seg.models import build_model
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "fcn32s": {"fc_channels": 16},
+    "fcn16s": {"fc_channels": 16},
     "fcn8s": {"fc_channels": 16},
     "unet": {"decoder_channels": (24, 16, 12, 8, 8)},
     "unetpp": {"decoder_channels": (16, 12, 8, 8, 8)},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
@@ -62,8 +63,15 @@ def test_controls_take_any_nonsense(lesson: Lesson) -> None:
         values = lesson.checked([nonsense for _ in lesson.controls])
         assert set(values) == {control.name for control in lesson.controls}
         for control in lesson.controls:
-            nobody = nonsense == [] == values[control.name]  # no network at all is a choice
-            assert nobody or values[control.name] == control.settings["value"] or values[control.name] != nonsense
+            value, offered = values[control.name], [entry for _, entry in control.choices]
+            if control.kind is gr.Slider:
+                assert control.settings["minimum"] <= value <= control.settings["maximum"]  # false for nan
+            elif control.kind is gr.Checkbox:
+                assert isinstance(value, bool)
+            elif control.kind is gr.CheckboxGroup:
+                assert set(value) <= set(offered)
+            else:
+                assert value in offered
 
 
 def test_values_are_brought_back_to_what_a_control_offers() -> None:

@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from seg.explain.shape import shape_of
-from seg.ui.board import both
 from seg.ui.lessons import quiz
 from seg.ui.photo import EXAMPLES, fingerprint, open_photo
 
@@ -99,8 +98,14 @@ def test_a_reason_holds_only_where_the_count_says_so() -> None:
     plain.paste(8, (10, 10, 50, 50))
     for x in range(5, 60, 10):
         dotted.paste(8, (x, 5, x + 4, 9))
+    lined = plain.copy()
+    lined.paste(8, (0, 30, 60, 31))  # one pixel wide, far out on both sides
     shapes = [shape_of(np.asarray(picture)) for picture in (plain, dotted, plain)]
     assert "fits two best" in quiz.about_reason("pieces", ["one", "two", "three"], shapes)["en"]
+    assert "fits two best" in quiz.about_reason("outline", ["one", "two", "three"], shapes)["en"]
     assert "no single network" in quiz.about_reason("holes", ["one", "two", "three"], shapes)["en"]
     assert "no single network" in quiz.about_reason("smooth", ["one", "two", "three"], shapes)["en"]
-    assert quiz.about_reason("guess", [], []) != both("", "")
+    shapes = [shape_of(np.asarray(picture)) for picture in (plain, plain, lined)]
+    assert "fits three best" in quiz.about_reason("thin", ["one", "two", "three"], shapes)["en"]
+    guessed = quiz.about_reason("guess", [], [])
+    assert (guessed["en"][:12], guessed["zh"][:4]) == ("You guessed.", "你是猜的")
