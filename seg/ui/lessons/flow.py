@@ -12,13 +12,15 @@ from PIL import Image
 from seg import list_checkpoints, load_predictor
 from seg.card import load_card
 from seg.checkpoint import card_path
-from seg.explain.flow import Stage, flow, strongest
+from seg.explain.flow import Stage, flow, stage_names, strongest
+from seg.models import build_model
 from seg.render import confidence_picture
 from seg.ui.board import Block, Words, both, cell, picture, pictures, strip, strip_box, table, text
 from seg.ui.lessons._lesson import Lesson, choice, slider
 from seg.ui.networks import default_networks, load_title
 
 SHOWN = 10
+FIRST = 3  # the stage that is looked into at first
 KNOWN = ("fcn32s", "fcn16s", "fcn8s", "unet", "unetpp", "deeplabv1", "deeplabv2", "deeplabv3")
 
 
@@ -32,7 +34,24 @@ def answer(*, photo: Image.Image, point: tuple[float, float], network: str, stag
     place = min(stage, len(stages)) - 1
     most = max(part.channels for name in shown for part in flows[name])
     strips = [_strip(name, flows[name], most, place if name == network else None) for name in shown]
-    return [*strips, text(HOW_TO_READ), _table(network, stages, place), *_sum(stages, x), *_maps(stages[place], place)]
+    return [
+        *strips,
+        text(HOW_TO_READ),
+        *_beyond(stage, len(stages)),
+        _table(network, stages, place),
+        *_sum(stages, x),
+        *_maps(stages[place], place),
+    ]
+
+
+def _beyond(stage: int, count: int) -> list[Block]:
+    if stage <= count:
+        return []
+    words = both(
+        f"This network has only {count} stages; the last one is shown.",
+        f"这个网络只有 {count} 个阶段，显示的是最后一个。",
+    )
+    return [text(words, finding=True)]
 
 
 HOW_TO_READ = both(
@@ -70,8 +89,10 @@ def _in_words(number: int, stage: Stage) -> Words:
     channels, height, width = stage.output.shape
     en, zh = words_for(stage.name)
     return both(
-        f"{number}: {en}, {width} × {height} positions, {channels} channels, {stage.macs / 1e6:,.0f} M multiply-adds",
-        f"{number}：{zh}，{width} × {height} 个位置，{channels} 个通道，{stage.macs / 1e6:,.0f} M 次乘加运算",
+        f"{number}: {en}, {width} × {height} positions, stride {stage.stride}, {channels} channels, "
+        f"{stage.macs / 1e6:,.0f} M multiply-adds",
+        f"{number}：{zh}，{width} × {height} 个位置，步幅 {stage.stride}，{channels} 个通道，"
+        f"{stage.macs / 1e6:,.0f} M 次乘加运算",
     )
 
 
@@ -198,6 +219,20 @@ def _networks() -> list[tuple[Words | str, str]]:
     return [(load_title(name), name) for name in names if _has_strip(name)]
 
 
+def _most_stages() -> int:
+    """Of the longest strip here. The networks are built without numbers, so no weights are read."""
+    most = FIRST
+    for _, name in _networks():
+        card = load_card(card_path(name))
+        try:
+            with torch.device("meta"):
+                network = build_model(card.model, num_classes=len(card.classes), **card.model_options)
+        except (ValueError, TypeError, RuntimeError):  # whoever asks that network is told why
+            continue
+        most = max(most, len(stage_names(network)))
+    return most
+
+
 def _has_strip(name: str) -> bool:
     return load_card(card_path(name)).model in KNOWN
 
@@ -231,7 +266,7 @@ LESSON = Lesson(
     ),
     controls=[
         choice("network", both("Network", "网络"), _networks()),
-        slider("stage", both("Look inside stage", "看哪个阶段"), 1, 24, step=1, value=3),
+        slider("stage", both("Look inside stage", "看哪个阶段"), 1, _most_stages(), step=1, value=FIRST),
     ],
     answer=answer,
 )
