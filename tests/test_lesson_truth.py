@@ -17,6 +17,7 @@ from seg import Predictor, load_predictor, read_image
 from seg.classes import IGNORE_INDEX, VOC
 from seg.explain.truth import MAX_SCORED, nearest, score, scored_size
 from seg.render import to_indexed
+from seg.ui.board import text
 from seg.ui.lessons import truth
 from seg.ui.painter import MAX_SIDE, painter_photo, read_painting
 from seg.ui.photo import EXAMPLES, fingerprint
@@ -86,6 +87,7 @@ def test_no_label_no_score(cat: Image.Image, label: Any, said: str) -> None:
     assert block["kind"] == "text"
     assert said in block["text"]["en"]
     assert "{" not in block["text"]["en"] + block["text"]["zh"]
+    assert ask(cat, label=label, skips=True) == [block, text(truth.SKIPS_LATER)]
 
 
 def test_without_each_skip_there_is_a_row_per_skip(cat: Image.Image) -> None:

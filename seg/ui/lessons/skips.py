@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
 from seg import Predictor, list_checkpoints, load_predictor
+from seg.explain.truth import nearest, score, scored_size
 from seg.explain.unet import TREATMENTS, Treatment, joints, skip_strides, unet_logits, unetpp_nodes
 from seg.metrics import ConfusionMatrix
 from seg.models.unet import UNet, UNetPlusPlus
 from seg.render import changed_picture, share_text
 from seg.ui.board import Block, both, cell, picture, pictures, table, text
 from seg.ui.lessons._lesson import Lesson, choice, label_picture
+from seg.ui.lessons.truth import label_of, share_cell
 
 STRIDES = (16, 8, 4, 2)
 WORDS = {"keep": both("keep", "保留"), "zero": both("empty", "清空"), "shuffle": both("shuffle", "打乱")}
@@ -22,7 +25,14 @@ WORDS = {"keep": both("keep", "保留"), "zero": both("empty", "清空"), "shuff
 
 @torch.inference_mode()
 def answer(
-    *, photo: Image.Image, point: tuple[float, float], s16: Treatment, s8: Treatment, s4: Treatment, s2: Treatment
+    *,
+    photo: Image.Image,
+    point: tuple[float, float],
+    s16: Treatment,
+    s8: Treatment,
+    s4: Treatment,
+    s2: Treatment,
+    truth: dict[str, Any] | None = None,
 ) -> list[Block]:
     """The intact and the treated answer side by side, what each skip alone is worth, and what is joined where."""
     if "unet" not in list_checkpoints():
@@ -43,6 +53,7 @@ def answer(
     return [
         *_side_by_side(photo, predictor, intact, now, treatments),
         *_shares(predictor, intact, now),
+        _against_truth(photo, predictor, intact, now, truth),
         _alone(predictor, intact, labels),
         *_joined(network, x, len(predictor.card.classes)),
         *_unetpp(photo, intact),
@@ -108,6 +119,29 @@ def agreement_iou(first: np.ndarray, second: np.ndarray, num_classes: int) -> np
     confusion = ConfusionMatrix(num_classes)
     confusion.update(first, second)
     return confusion.iou
+
+
+def _against_truth(
+    photo: Image.Image, predictor: Predictor, intact: np.ndarray, now: np.ndarray, given: dict[str, Any] | None
+) -> Block:
+    """Both answers against the label that the lesson Ground truth has for the photo, if it has one."""
+    classes = predictor.card.classes
+    label = label_of(photo, given["source"], given["label"], given["painted"], classes) if given else None
+    if label is None:
+        return text(NO_LABEL)
+    size = scored_size(photo.height, photo.width)
+    rows: list[list[Any]] = []
+    for words, ids in ((both("intact", "完整"), intact), (both("with these skips", "这样处理后"), now)):
+        found = score(nearest(label, size), nearest(ids, size), len(classes))
+        rows.append([words, share_cell(found.miou), share_cell(found.boundary_f)])
+    head = ["U-Net", "mIoU", both("boundary F", "边界 F 值")]
+    return table(head, rows, title=both("Against your label", "与你的标签相比"))
+
+
+NO_LABEL = both(
+    "With a label in the lesson Ground truth, mIoU and boundary F are shown here too.",
+    "如果在“真值标签”一课中给出标签，这里还会显示 mIoU 和边界 F 值。",
+)
 
 
 def _alone(predictor: Predictor, intact: np.ndarray, labels: object) -> Block:
@@ -243,4 +277,5 @@ LESSON = Lesson(
         for stride in STRIDES
     ],
     answer=answer,
+    with_truth=True,
 )
