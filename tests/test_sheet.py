@@ -160,8 +160,21 @@ def test_the_page_replays_the_view(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert Path(label).is_file()
     controls = [(lesson.key, control.name) for lesson in LESSONS for control in lesson.controls]
     set_here = {name: value for name, value in zip(controls, values, strict=True) if not is_skip(value)}
-    assert set(set_here) == {("pixel", control.name) for control in LESSONS[keys().index("pixel")].controls}
+    own = {("pixel", control.name) for control in LESSONS[keys().index("pixel")].controls}
+    assert set(set_here) == {*own, ("truth", "source")}
+    assert set_here["truth", "source"] == "file"  # whatever was painted here before
     assert set_here["pixel", "names"] == ["fcn8s"]
+
+
+def test_a_painting_comes_back_as_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cat: Image.Image, results: list[Any], label: np.ndarray
+) -> None:
+    painted = {"source": "paint", "names": ["unet"], "skips": False}
+    for given, source in ((label, "file"), (None, "paint")):
+        data = write_sheet(cat, results, label=given, lesson="truth", controls=painted, point=(0, 0))
+        _, _, _, _, *values = open_in_page(tmp_path, monkeypatch, data)
+        names = [(lesson.key, control.name) for lesson in LESSONS for control in lesson.controls]
+        assert values[names.index(("truth", "source"))] == source
 
 
 def keys() -> list[str]:

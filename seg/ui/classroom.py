@@ -184,8 +184,6 @@ def _sheet(photo: Any, language: str, key: str, point: Any, *values: Any) -> str
     results = answers(image, [Network(name) for name in names])
     given = values_of(truth.LESSON.key, values)
     label = truth.label_of(image, given["source"], given["label"], given["painted"], results[0][1].classes)
-    if key == truth.LESSON.key and label is not None:
-        controls["source"] = "file"  # a painting, too, comes back as a file
     data = write_sheet(image, results, label=label, lesson=key, controls=controls, point=point_of(point))
     return downloads.to_cache(data, f"seglab_{key}.zip")
 
@@ -204,12 +202,15 @@ def _open(path: Any, language: str) -> list[Any]:
         raise gr.Error(message, title=say(language, "error_title"), print_exception=False) from None
     open_photo(sheet.photo, language)  # refused as every other photo
     values = lesson.checked([sheet.controls.get(control.name) for control in lesson.controls])
+    changes = {(lesson.key, name): value for name, value in values.items()}
+    if sheet.label is not None:
+        changes[truth.LESSON.key, "source"] = "file"  # a painting, too, comes back as a file
     return [
         downloads.to_cache(sheet.photo, "sheet_photo"),
         None if sheet.label is None else downloads.to_cache(sheet.label, "sheet_label.png"),
         lesson.key,
         point_of(sheet.point),
-        *(values[control.name] if other is lesson else gr.skip() for other in LESSONS for control in other.controls),
+        *(changes.get((other.key, control.name), gr.skip()) for other in LESSONS for control in other.controls),
     ]
 
 
