@@ -102,7 +102,7 @@ def wire(
     Returns:
         What shows the chosen lesson and asks it after an event that chose it out of sight.
     """
-    last = {"trigger_mode": "always_last"}  # each is alone on its trigger in that, see `seg.ui.page`
+    last: dict[str, Any] = {"trigger_mode": "always_last"}  # each is alone on its trigger in that, see `seg.ui.page`
     chosen = lab.chooser.change(_show_only, lab.chooser, [desk.column for desk in lab.desks], **{**light, **last})
     opened = lab.tab.select(lambda: "lab", None, active, **light)
     inputs = [component for desk in lab.desks for component in desk.inputs]
