@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -13,7 +16,7 @@ from PIL import Image
 from seg.ui import lab
 from seg.ui.board import both, box, cell, chart, dot, grid, picture, table
 from seg.ui.lessons import LESSONS, Lesson, choice, several, slider, switch
-from seg.ui.photo import EXAMPLES
+from seg.ui.photo import EXAMPLES, fingerprint, open_photo
 from seg.ui.text import LANGUAGES
 
 KINDS = {"text", "pictures", "table", "chart", "grids", "strip"}
@@ -55,6 +58,38 @@ def test_a_lesson_answers_with_blocks_for_a_photo(lesson: Lesson) -> None:
 @pytest.mark.parametrize("lesson", [lesson for lesson in LESSONS if lesson.needs_photo])
 def test_without_a_photo_a_lesson_that_needs_one_shows_nothing(lesson: Lesson) -> None:
     assert lab.ask(lesson, None, "en", lab.CENTRE, {}) is None
+
+
+def test_thirty_visitors_at_once_get_what_each_gets_alone(tmp_path: Path) -> None:
+    """Through the page's own event, with other photos, labels and lessons: nobody sees another's."""
+    questions = []
+    keys = ("pixel", "truth", "aspp", "flow", "quiz")
+    for key, (number, example) in itertools.product(keys, enumerate(EXAMPLES[:3])):
+        with Image.open(example) as photo:
+            label = Image.new("L", photo.size)
+        label.paste(8 + number, (20 * number, 0, label.width, label.height // 2))
+        label.save(tmp_path / f"label{number}.png")
+        values = []
+        for lesson in LESSONS:
+            first = {control.name: control.settings["value"] for control in lesson.controls}
+            more = dict.fromkeys(lesson.extra.inputs if lesson.extra else ())
+            known = {"names": ["unet"], "field": "hide", "label": str(tmp_path / f"label{number}.png")}
+            known["round"] = {"secret": f"{number}", "photo": fingerprint(open_photo(example, "en")),
+                              "guesses": ["unet", "fcn8s", "deeplabv3"], "reason": "thin"}  # fmt: skip
+            values += [known.get(name, value) for name, value in {**first, **more}.items()]
+        questions.append(("en", example, "lab", key, (0.3, 0.6), {}, *values))
+    asker = lab._asker([None for _ in LESSONS])  # type: ignore[misc]
+
+    def answered(question: tuple[Any, ...]) -> list[Any]:
+        *answers, _ = asker(*question)
+        return answers[IDS.index(question[3])]["blocks"]
+
+    with ThreadPoolExecutor(1) as one:
+        alone = list(one.map(answered, questions))
+    assert len({json.dumps(blocks) for blocks in alone}) == len(questions)
+    with ThreadPoolExecutor(30) as visitors:
+        together = list(visitors.map(answered, [*questions, *reversed(questions)]))
+    assert together == [*alone, *reversed(alone)]
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=IDS)
