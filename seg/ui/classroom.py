@@ -14,7 +14,7 @@ from seg.ui import downloads, log
 from seg.ui.compare import answers
 from seg.ui.device import Network
 from seg.ui.lab import LabTab, point_of, values_of
-from seg.ui.lessons import LESSONS, truth
+from seg.ui.lessons import LESSONS, family, fcn, skips, truth
 from seg.ui.link import View, example_number, read_link, write_link
 from seg.ui.networks import comparable, default_networks
 from seg.ui.photo import EXAMPLES, open_photo, uploaded
@@ -180,12 +180,18 @@ def _sheet(photo: Any, language: str, key: str, point: Any, *values: Any) -> str
     """Path of the sheet of this view."""
     image = open_photo(photo, language)
     controls = _controls_of(key, values)
-    names = [name for name in controls.get(NETWORKS, []) if name in comparable()] or default_networks()
-    results = answers(image, [Network(name) for name in names])
+    results = answers(image, [Network(name) for name in _shown_in(key, controls)])
     given = values_of(truth.LESSON.key, values)
     label = truth.label_of(image, given["source"], given["label"], given["painted"], results[0][1].classes)
     data = write_sheet(image, results, label=label, lesson=key, controls=controls, point=point_of(point))
     return downloads.to_cache(data, f"seglab_{key}.zip")
+
+
+def _shown_in(key: str, controls: dict[str, Any]) -> list[str]:
+    """The networks whose answers go into a sheet: the chosen ones; else the default ones and the lesson's own."""
+    own = {fcn.LESSON.key: fcn.FAMILY, skips.LESSON.key: ("unetpp",), family.LESSON.key: tuple(family.FAMILY)}
+    more = [*default_networks(), *own.get(key, ()), controls.get("network")]
+    return [name for name in dict.fromkeys(controls.get(NETWORKS) or more) if name in comparable()]
 
 
 def _open(path: Any, language: str) -> list[Any]:
