@@ -26,7 +26,7 @@ JS = JS.replace("MAX_BYTES", str(MAX_BYTES)).replace("GRADIO_WORDS", json.dumps(
 CACHE_SWEEP, CACHE_AGE = 600, 3000  # every ten minutes, files older than fifty are deleted: none lives for an hour
 # When an event that waited for its turn ("always_last", Gradio's own mode for a change) gets it, Gradio starts all
 # events of that trigger anew. Two that wait start each other for ever, so at most one of a trigger's events waits.
-_LAST = {"trigger_mode": "always_last"}
+_LAST: dict[str, Any] = {"trigger_mode": "always_last"}
 _LIGHT: dict[str, Any] = {
     "queue": False,
     "show_progress": "hidden",
@@ -211,7 +211,7 @@ def build() -> gr.Blocks:
             tab = "lab" if view.lesson else "segment"
             return [asked_language(request), gr.Tabs(selected=tab), tab, view.large, *updates]
 
-        follow(page.load(arrive, None, [*shown, *classroom.network_controls(inside)], **_LIGHT))
+        follow(page.load(arrive, None, [*shown, *classroom.linked(inside)], **_LIGHT))
         for button, kind in one.downloads:
             _offer(button, partial(segment.download, kind), wanted, file)
         _offer(many.download, compare.download, asked, file)
