@@ -237,8 +237,10 @@ LESSON = Lesson(
         "物体与背景颜色相近时，它可能把物体吃掉一块。",
     ),
     paper=both(
-        "Chen et al.: v1 ICLR 2015, v2 2016, v3 2017. CRF: Krähenbühl and Koltun, NIPS 2011",
-        "Chen 等：v1 ICLR 2015，v2 2016，v3 2017。CRF：Krähenbühl 和 Koltun，NIPS 2011",
+        "Chen et al.: v1 ICLR 2015, section 4.2 (the CRF); v2 2016; v3 2017, section 3.3 (ASPP). CRF: Krähenbühl and "
+        "Koltun, NIPS 2011",
+        "Chen 等：v1 ICLR 2015，第 4.2 节（CRF）；v2 2016；v3 2017，第 3.3 节（ASPP）。"
+        "CRF：Krähenbühl 和 Koltun，NIPS 2011",
     ),
     controls=[
         choice("network", both("The CRF sharpens", "CRF 修补谁的结果"), _networks(), value=_needs_crf()),
