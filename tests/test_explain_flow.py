@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,6 +17,7 @@ from seg.models import build_model
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "fcn32s": {"fc_channels": 16},
+    "fcn16s": {"fc_channels": 16},
     "fcn8s": {"fc_channels": 16},
     "unet": {"decoder_channels": (24, 16, 12, 8, 8)},
     "unetpp": {"decoder_channels": (16, 12, 8, 8, 8)},
@@ -78,11 +80,23 @@ def test_the_strongest_maps_are_the_strongest() -> None:
 def test_many_visitors_at_once_see_their_own_photo() -> None:
     network = network_of("fcn8s")
     photos = [torch.full((1, 3, *SIZE), value) for value in (-1.0, 0.0, 1.0, 2.0)] * 3
-    alone = [flow(network, x)[0].output for x in photos]
+    alone = [flow(network, x) for x in photos]
+    done = threading.Event()
+
+    def ask_unwatched() -> None:
+        while not done.is_set():
+            network(photos[0])
+
     with ThreadPoolExecutor(6) as threads:
-        together = list(threads.map(lambda x: flow(network, x)[0].output, photos))
+        others = [threads.submit(ask_unwatched) for _ in range(2)]
+        try:
+            together = list(threads.map(lambda x: flow(network, x), photos))
+        finally:
+            done.set()
+        assert all(other.result() is None for other in others)
     for one, other in zip(alone, together, strict=True):
-        assert torch.equal(one, other)
+        assert torch.equal(one[0].output, other[0].output)
+        assert [stage.macs for stage in one] == [stage.macs for stage in other]
 
 
 def test_a_network_of_no_known_family_is_named() -> None:

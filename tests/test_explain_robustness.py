@@ -56,7 +56,7 @@ def test_a_turn_by_a_right_angle_is_exact() -> None:
     np.testing.assert_array_equal(found.back(np.rot90(labels)), labels)
 
 
-@pytest.mark.parametrize("kind", ["blur", "noise", "jpeg", "dark"])
+@pytest.mark.parametrize("kind", ["blur", "noise", "jpeg", "dark", "bright"])
 def test_more_strength_is_more_distance_from_the_clean_photo(photo: Image.Image, kind: str) -> None:
     clean = np.asarray(photo).astype(float)
     far = [np.square(np.asarray(disturb(photo, kind, s).photo) - clean).mean() for s in STRENGTHS]

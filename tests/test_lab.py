@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,7 +16,7 @@ from PIL import Image
 from seg.ui import lab
 from seg.ui.board import both, box, cell, chart, dot, grid, picture, table
 from seg.ui.lessons import LESSONS, Lesson, choice, several, slider, switch
-from seg.ui.photo import EXAMPLES
+from seg.ui.photo import EXAMPLES, fingerprint, open_photo
 from seg.ui.text import LANGUAGES
 
 KINDS = {"text", "pictures", "table", "chart", "grids", "strip"}
@@ -56,14 +60,53 @@ def test_without_a_photo_a_lesson_that_needs_one_shows_nothing(lesson: Lesson) -
     assert lab.ask(lesson, None, "en", lab.CENTRE, {}) is None
 
 
+def test_thirty_visitors_at_once_get_what_each_gets_alone(tmp_path: Path) -> None:
+    """Through the page's own event, with other photos, labels and lessons: nobody sees another's."""
+    questions = []
+    keys = ("pixel", "truth", "aspp", "flow", "quiz")
+    for key, (number, example) in itertools.product(keys, enumerate(EXAMPLES[:3])):
+        with Image.open(example) as photo:
+            label = Image.new("L", photo.size)
+        label.paste(8 + number, (20 * number, 0, label.width, label.height // 2))
+        label.save(tmp_path / f"label{number}.png")
+        values = []
+        for lesson in LESSONS:
+            first = {control.name: control.settings["value"] for control in lesson.controls}
+            more = dict.fromkeys(lesson.extra.inputs if lesson.extra else ())
+            known = {"names": ["unet"], "field": "hide", "label": str(tmp_path / f"label{number}.png")}
+            known["round"] = {"secret": f"{number}", "photo": fingerprint(open_photo(example, "en")),
+                              "guesses": ["unet", "fcn8s", "deeplabv3"], "reason": "thin"}  # fmt: skip
+            values += [known.get(name, value) for name, value in {**first, **more}.items()]
+        questions.append(("en", example, "lab", key, (0.3, 0.6), {}, *values))
+    asker = lab._asker([None for _ in LESSONS])  # type: ignore[misc]
+
+    def answered(question: tuple[Any, ...]) -> list[Any]:
+        *answers, _ = asker(*question)
+        return answers[IDS.index(question[3])]["blocks"]
+
+    with ThreadPoolExecutor(1) as one:
+        alone = list(one.map(answered, questions))
+    assert len({json.dumps(blocks) for blocks in alone}) == len(questions)
+    with ThreadPoolExecutor(30) as visitors:
+        together = list(visitors.map(answered, [*questions, *reversed(questions)]))
+    assert together == [*alone, *reversed(alone)]
+
+
 @pytest.mark.parametrize("lesson", LESSONS, ids=IDS)
 def test_controls_take_any_nonsense(lesson: Lesson) -> None:
     for nonsense in (None, "?", -1e9, float("nan"), [], ["?"], {}):
         values = lesson.checked([nonsense for _ in lesson.controls])
         assert set(values) == {control.name for control in lesson.controls}
         for control in lesson.controls:
-            nobody = nonsense == [] == values[control.name]  # no network at all is a choice
-            assert nobody or values[control.name] == control.settings["value"] or values[control.name] != nonsense
+            value, offered = values[control.name], [entry for _, entry in control.choices]
+            if control.kind is gr.Slider:
+                assert control.settings["minimum"] <= value <= control.settings["maximum"]  # false for nan
+            elif control.kind is gr.Checkbox:
+                assert isinstance(value, bool)
+            elif control.kind is gr.CheckboxGroup:
+                assert set(value) <= set(offered)
+            else:
+                assert value in offered
 
 
 def test_values_are_brought_back_to_what_a_control_offers() -> None:

@@ -10,14 +10,18 @@ import pytest
 from conftest import tiny_card
 from page_server import ROOT
 
+from seg import list_checkpoints, load_predictor
 from seg.checkpoint import save_checkpoint
 from seg.classes import VOC
+from seg.explain.flow import stage_names
 from seg.image import read_image
 from seg.models import build_model
 from seg.ui import lab
 from seg.ui.lessons import flow
 from seg.ui.networks import default_networks
 from seg.ui.photo import EXAMPLES
+
+MOST = flow.LESSON.controls[1].settings["maximum"]
 
 
 @pytest.fixture(scope="module")
@@ -46,17 +50,40 @@ def test_boxes_shrink_with_the_encoder_and_grow_to_the_photo_with_u_net(photo: A
     blocks = strips_of(flow.answer(photo=photo, point=lab.CENTRE, network="deeplabv2", stage=1))
     assert len(blocks) == len(default_networks()) + 1, "the chosen network joins the three"
     heights = {strip["boxes"][0]["values"]["network"]: [box["height"] for box in strip["boxes"]] for strip in blocks}
-    widths = [box["width"] for strip in blocks for box in strip["boxes"]]
+    boxes = [box for strip in blocks for box in strip["boxes"]]
+    widths = [box["width"] for box in boxes]
+    by_channels: dict[str, set[float]] = {}
+    for box in boxes:
+        by_channels.setdefault(box["words"]["en"].split(", ")[-2], set()).add(box["width"])
+    assert all(len(same) == 1 for same in by_channels.values()), "as many channels are as wide in every strip"
+    assert max(widths) == 1
     assert heights["unet"][-1] == 1
     assert min(heights["unet"]) < min(heights["deeplabv3"]), "DeepLab stops shrinking at its output stride"
     assert all(0 < share <= 1 for share in [*widths, *(h for row in heights.values() for h in row)])
+
+
+def test_the_slider_ends_at_the_longest_strip_and_beyond_a_shorter_one_that_is_said(photo: Any) -> None:
+    assert max(len(stage_names(load_predictor(name).network)) for name in list_checkpoints()) == MOST
+    beyond, last = (flow.answer(photo=photo, point=lab.CENTRE, network="fcn8s", stage=n) for n in (MOST, 15))
+    said = [block for block in beyond if block not in last]
+    assert [block["text"]["en"] for block in said] == ["This network has only 15 stages; the last one is shown."]
+
+
+def test_a_box_says_what_the_table_says(photo: Any) -> None:
+    blocks = flow.answer(photo=photo, point=lab.CENTRE, network="deeplabv3", stage=1)
+    (boxes,) = (strip["boxes"] for strip in strips_of(blocks) if strip["boxes"][0]["chosen"])
+    (rows,) = (block["rows"] for block in blocks if block["kind"] == "table")
+    for box, (_, words, _, positions, stride, channels, _, _) in zip(boxes, rows, strict=True):
+        for language, said in (("en", "{} positions, stride {}, {} channels"), ("zh", "{} 个位置，步幅 {}，{} 个通道")):
+            assert words[language] in box["words"][language]
+            assert said.format(positions, stride.removeprefix("1/"), channels) in box["words"][language]
 
 
 @pytest.mark.parametrize(
     ("sent", "expected"),
     [
         ({"network": "unet", "stage": 5}, {"network": "unet", "stage": 5}),
-        ({"network": "../etc", "stage": 10**400}, {"network": "fcn8s", "stage": 24}),
+        ({"network": "../etc", "stage": 10**400}, {"network": "fcn8s", "stage": MOST}),
         ({"stage": "7"}, {"stage": 3}),
         ({"photo": "x"}, {}),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections import Counter
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from seg import Predictor, load_predictor
 from seg.explain.shape import shape_of
-from seg.ui.board import both
 from seg.ui.lessons import quiz
 from seg.ui.photo import EXAMPLES, fingerprint, open_photo
 
@@ -53,6 +55,33 @@ def test_what_was_revealed_of_one_photo_says_nothing_about_the_next(cat: Image.I
     astronaut = open_photo(EXAMPLES[1], "en")
     now = done(quiz.new_round(), cat)
     assert len(quiz.answer(photo=astronaut, point=POINT, round=now)) == 1
+
+
+@torch.inference_mode()
+def test_the_reveal_takes_away_what_each_network_alone_has(cat: Image.Image) -> None:
+    """The other way: weights that make the part silent, in a copy."""
+    blocks = quiz.answer(photo=cat, point=POINT, round=done(quiz.new_round(), cat))
+    items = next(b["items"] for b in blocks if b["kind"] == "pictures" and "its own" in str(b["title"]))
+    shown = {item["title"]: item["note"]["en"] for item in items}
+    for name, missing in (("fcn8s", "its skips"), ("unet", "the skips at strides 2 and 4"),
+                          ("deeplabv3", "image pooling")):  # fmt: skip
+        predictor = load_predictor(name)
+        network: Any = copy.deepcopy(predictor.network)
+        if name == "fcn8s":
+            for score in (network.score16, network.score8):
+                score.weight.zero_()
+                score.bias.zero_()
+        elif name == "unet":
+            for place, channels in ((2, network.encoder.channels[1]), (3, network.encoder.channels[0])):
+                network.decoder[place].conv[0].weight[:, :channels] = 0
+        else:
+            network.aspp.project[0][0].weight[:, -256:] = 0
+        changed = Predictor(network, predictor.card).predict(cat).label_map != predictor.predict(cat).label_map
+        said = shown[predictor.card.title]
+        share = float(said.split(": ")[1].split(" %")[0].strip("< "))
+        assert said.startswith(f"without {missing}: ")
+        assert share == pytest.approx(100 * changed.mean(), abs=0.11)
+        assert changed.any()
 
 
 def test_a_score_counts_each_photo_of_a_round_once(cat: Image.Image) -> None:
@@ -99,8 +128,14 @@ def test_a_reason_holds_only_where_the_count_says_so() -> None:
     plain.paste(8, (10, 10, 50, 50))
     for x in range(5, 60, 10):
         dotted.paste(8, (x, 5, x + 4, 9))
+    lined = plain.copy()
+    lined.paste(8, (0, 30, 60, 31))  # one pixel wide, far out on both sides
     shapes = [shape_of(np.asarray(picture)) for picture in (plain, dotted, plain)]
     assert "fits two best" in quiz.about_reason("pieces", ["one", "two", "three"], shapes)["en"]
+    assert "fits two best" in quiz.about_reason("outline", ["one", "two", "three"], shapes)["en"]
     assert "no single network" in quiz.about_reason("holes", ["one", "two", "three"], shapes)["en"]
     assert "no single network" in quiz.about_reason("smooth", ["one", "two", "three"], shapes)["en"]
-    assert quiz.about_reason("guess", [], []) != both("", "")
+    shapes = [shape_of(np.asarray(picture)) for picture in (plain, plain, lined)]
+    assert "fits three best" in quiz.about_reason("thin", ["one", "two", "three"], shapes)["en"]
+    guessed = quiz.about_reason("guess", [], [])
+    assert (guessed["en"][:12], guessed["zh"][:4]) == ("You guessed.", "你是猜的")

@@ -13,7 +13,7 @@ from sklearn.metrics import jaccard_score
 
 from seg import load_predictor, read_image
 from seg.classes import VOC
-from seg.explain.robustness import disturb
+from seg.explain.robustness import KINDS, disturb
 from seg.render import to_indexed
 from seg.ui import lab
 from seg.ui.lessons import LESSONS, robustness, truth
@@ -67,6 +67,30 @@ def test_without_a_label_that_fits_there_is_no_such_curve(cat: Image.Image, give
     same, mious = charts(ask(cat, given))
     assert same["lines"][0]["values"][0] == 100
     assert mious["lines"][0]["values"][0] == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"kind": kind} for kind in KINDS if kind != "blur"),
+        {"strength": 0.5},
+        {"names": ["fcn8s"]},
+        {"names": ["unet", "fcn8s"]},
+    ],
+)
+def test_every_control_changes_the_answer(photo: Image.Image, change: dict[str, Any]) -> None:
+    first = {"names": ["unet"], "kind": "blur", "strength": 0.4}
+    known, found = (
+        robustness.answer(photo=photo, point=(0.5, 0.5), **values)  # type: ignore[arg-type]
+        for values in (first, {**first, **change})
+    )
+    assert known[0] != found[0]
+    assert (charts(known) != charts(found)) == ("strength" not in change)
+
+
+def test_every_disturbance_can_be_chosen() -> None:
+    (kinds,) = ([value for _, value in c.choices] for c in robustness.LESSON.controls if c.name == "kind")
+    assert kinds == list(KINDS)
 
 
 def test_the_label_comes_from_the_lesson_ground_truth(label: np.ndarray, tmp_path: Path) -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sklearn.metrics import jaccard_score
 
-from seg import load_predictor, read_image
+from seg import Predictor, load_predictor, read_image
 from seg.classes import IGNORE_INDEX, VOC
 from seg.explain.truth import MAX_SCORED, nearest, score, scored_size
 from seg.render import to_indexed
+from seg.ui.board import text
 from seg.ui.lessons import truth
 from seg.ui.painter import MAX_SIDE, painter_photo, read_painting
 from seg.ui.photo import EXAMPLES, fingerprint
@@ -84,6 +87,7 @@ def test_no_label_no_score(cat: Image.Image, label: Any, said: str) -> None:
     assert block["kind"] == "text"
     assert said in block["text"]["en"]
     assert "{" not in block["text"]["en"] + block["text"]["zh"]
+    assert ask(cat, label=label, skips=True) == [block, text(truth.SKIPS_LATER)]
 
 
 def test_without_each_skip_there_is_a_row_per_skip(cat: Image.Image) -> None:
@@ -94,6 +98,26 @@ def test_without_each_skip_there_is_a_row_per_skip(cat: Image.Image) -> None:
     assert len(rows["rows"]) == 5
     whole = next(block for block in complete if block["kind"] == "table")["rows"]
     assert rows["rows"][0][1] == whole[-3][1]  # the intact network's mIoU
+
+
+@torch.inference_mode()
+def test_the_row_of_a_skip_is_about_a_network_without_weights_on_it(cat: Image.Image) -> None:
+    """The other way: not the skip is emptied, but what the network makes of it."""
+    predictor = load_predictor("unet")
+    ids = predictor.predict(cat).label_map
+    ids[:30] = IGNORE_INDEX
+    shown = ask(cat, label=png(to_indexed(ids, VOC)), skips=True)[-1]["rows"][1:]
+    counted, found = ids != IGNORE_INDEX, []
+    for place, stride in enumerate((16, 8, 4, 2)):
+        network = copy.deepcopy(predictor.network)
+        network.decoder[place].conv[0].weight[:, : network.encoder.channels[3 - place]] = 0  # type: ignore[index, union-attr]
+        labels = Predictor(network, predictor.card).predict(cat).label_map
+        present = np.union1d(ids[counted], labels[counted])
+        expected = jaccard_score(ids[counted], labels[counted], labels=present, average="macro")
+        assert shown[place][0]["en"] == f"without the skip at stride {stride}"
+        assert shown[place][1]["bar"] == pytest.approx(expected, abs=1e-3)
+        found.append(expected)
+    assert np.diff(sorted(found)).min() > 2e-3, f"the photo does not tell the skips apart: {found}"
 
 
 def painting(photo: Image.Image, ids: np.ndarray, **changes: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import torch
 from PIL import Image
 
 from seg import list_checkpoints, load_predictor, read_image
-from seg.checkpoint import count_macs, load_checkpoint
+from seg.card import load_card
+from seg.checkpoint import card_path, count_macs, load_checkpoint
 from seg.transforms import Geometry
 from seg.ui import lab
 from seg.ui.lessons import aspp, atrous, family
@@ -156,5 +158,20 @@ def test_the_table_tells_the_output_stride_that_each_network_really_has() -> Non
     known = [name for name in family.FAMILY if name in list_checkpoints()]
     strides = [load_predictor(name).network.backbone.strides[-1] for name in known]  # type: ignore[union-attr, index]
     assert [row[4] for row in table_of(found)] == [str(stride) for stride in strides]
-    said = any("In the papers v1 and v2" in b["text"]["en"] for b in found if b["kind"] == "text")
-    assert said == any(stride > 8 for name, stride in zip(known, strides, strict=True) if name != "deeplabv3")
+    said = "".join(b["text"]["en"] for b in found if b["kind"] == "text" and "In the papers v1" in b["text"]["en"])
+    coarser = any(stride > 8 for name, stride in zip(known, strides, strict=True) if name != "deeplabv3")
+    assert bool(said) == coarser
+    if coarser:
+        rates = {name: load_card(card_path(name)).model_options for name in ("deeplabv1", "deeplabv2")}
+        assert f"DeepLab v1 with {rates['deeplabv1']['atrous_rate']};" in said
+        assert f"DeepLab v2 with {', '.join(map(str, rates['deeplabv2']['atrous_rates']))}." in said
+
+
+@needs_deeplabv3
+def test_rates_that_are_not_the_paper_s_are_explained() -> None:
+    card = load_card(card_path("deeplabv3"))
+    (note,) = aspp.rates_note(card)
+    assert "this network has 4, 8, 12: it was trained on crops of 256." in note["text"]["en"]
+    assert aspp.rates_note(replace(card, model_options={"atrous_rates": [6, 12, 18]})) == []
+    assert note in blocks(atrous.LESSON, [4, 16])
+    assert note in blocks(aspp.LESSON, [[0, 1, 2, 3, 4]])

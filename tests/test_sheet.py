@@ -80,6 +80,24 @@ def test_other_programs_can_read_what_is_in_it(sheet: bytes, results: list[Any],
     assert figures["unet", "miou", ""] == figures["unet", "pixel_acc", ""] == 1
 
 
+@pytest.mark.parametrize(
+    ("key", "controls", "expected"),
+    [
+        ("pixel", {"names": ["unet"]}, ["unet"]),
+        ("pixel", {"names": []}, ["fcn8s", "unet", "deeplabv3"]),
+        ("aspp", {"heard": [0]}, ["fcn8s", "unet", "deeplabv3"]),
+        ("fcn", {"compare": "trained"}, ["fcn8s", "unet", "deeplabv3", "fcn32s", "fcn16s"]),
+        ("skips", {"s2": "zero"}, ["fcn8s", "unet", "deeplabv3", "unetpp"]),
+        ("family", {"network": "unet"}, ["fcn8s", "unet", "deeplabv3", "deeplabv1", "deeplabv2"]),
+        ("flow", {"network": "fcn16s", "stage": 1}, ["fcn8s", "unet", "deeplabv3", "fcn16s"]),
+    ],
+)
+def test_a_sheet_has_the_networks_that_the_lesson_shows(
+    key: str, controls: dict[str, Any], expected: list[str]
+) -> None:
+    assert classroom._shown_in(key, controls) == expected
+
+
 def test_without_a_label_there_is_no_score(cat: Image.Image, results: list[Any]) -> None:
     data = write_sheet(cat, results, label=None, lesson="pixel", controls={}, point=(0, 0))
     rows = zipfile.ZipFile(io.BytesIO(data)).read("scores.csv").decode().splitlines()[1:]
@@ -160,8 +178,21 @@ def test_the_page_replays_the_view(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert Path(label).is_file()
     controls = [(lesson.key, control.name) for lesson in LESSONS for control in lesson.controls]
     set_here = {name: value for name, value in zip(controls, values, strict=True) if not is_skip(value)}
-    assert set(set_here) == {("pixel", control.name) for control in LESSONS[keys().index("pixel")].controls}
+    own = {("pixel", control.name) for control in LESSONS[keys().index("pixel")].controls}
+    assert set(set_here) == {*own, ("truth", "source")}
+    assert set_here["truth", "source"] == "file"  # whatever was painted here before
     assert set_here["pixel", "names"] == ["fcn8s"]
+
+
+def test_a_painting_comes_back_as_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cat: Image.Image, results: list[Any], label: np.ndarray
+) -> None:
+    painted = {"source": "paint", "names": ["unet"], "skips": False}
+    for given, source in ((label, "file"), (None, "paint")):
+        data = write_sheet(cat, results, label=given, lesson="truth", controls=painted, point=(0, 0))
+        _, _, _, _, *values = open_in_page(tmp_path, monkeypatch, data)
+        names = [(lesson.key, control.name) for lesson in LESSONS for control in lesson.controls]
+        assert values[names.index(("truth", "source"))] == source
 
 
 def keys() -> list[str]:

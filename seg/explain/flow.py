@@ -10,10 +10,11 @@ import copy
 import threading
 import weakref
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from seg.models.backbone import Backbone
 from seg.models.deeplab import DeepLabV1, DeepLabV2, DeepLabV3
@@ -90,33 +91,39 @@ def encoder_stages(encoder: Backbone, name: str) -> list[str]:
 def flow(network: nn.Module, x: torch.Tensor) -> list[Stage]:
     """Watch one pass of x (1, 3, h, w) through a network.
 
-    What `torch.utils.flop_counter` counts is counted: convolutions, forward and transposed. BatchNorm, activations,
-    resizing and additions are not.
+    Convolutions are counted, forward and transposed; BatchNorm, activations, resizing and additions are not. PyTorch's
+    `FlopCounterMode` would count the same, but by stage only while no other thread asks any network: its hooks are
+    global.
     """
     with _watching:
         private = _copy_of(network)
         names = stage_names(private)
         outputs: dict[str, torch.Tensor] = {}
-        handles = [
-            private.get_submodule(name).register_forward_hook(
-                lambda _module, _inputs, output, name=name: outputs.__setitem__(name, output.detach())
-            )
-            for name in names
-        ]
+        macs = dict.fromkeys(names, 0)
+
+        def count(conv: nn.Module, inputs: Any, output: torch.Tensor, *, name: str) -> None:
+            each = inputs[0] if isinstance(conv, nn.ConvTranspose2d) else output  # every weight once per position
+            macs[name] += each.shape[-2:].numel() * conv.get_parameter("weight").numel()
+
+        def keep(_module: nn.Module, _inputs: Any, output: torch.Tensor, *, name: str) -> None:
+            outputs[name] = output.detach()
+
+        handles = []
+        for name in names:
+            part = private.get_submodule(name)
+            convs = [module for module in part.modules() if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))]
+            handles += [conv.register_forward_hook(partial(count, name=name)) for conv in convs]
+            handles.append(part.register_forward_hook(partial(keep, name=name)))
         try:
-            with FlopCounterMode(display=False) as counter:
-                private(x)
+            private(x)
         finally:
             for handle in handles:
                 handle.remove()
-    counts = counter.get_flop_counts()
-    root = type(private).__name__
     stages = []
     for name in names:
         output = outputs[name][0].float()
-        macs = sum(counts.get(f"{root}.{name}", {}).values()) // 2
         parameters = sum(p.numel() for p in private.get_submodule(name).parameters())
-        stages.append(Stage(name, output, round(x.shape[-1] / output.shape[-1]), parameters, macs))
+        stages.append(Stage(name, output, round(x.shape[-1] / output.shape[-1]), parameters, macs[name]))
     return stages
 
 

@@ -20,6 +20,7 @@ from seg.metrics import ConfusionMatrix
 MOST_BLUR = 4.0  # sigma in pixels of a photo whose short side is 300
 MOST_NOISE = 80.0  # standard deviation in steps of 0..255
 LEAST_QUALITY = 2  # of the JPEG
+MOST_LIGHT = 3.0  # times the photo's own; what goes beyond 255 is cut off
 MOST_TURN = 90.0  # degrees
 SMALLEST = 0.1  # of the photo's sides
 
@@ -43,7 +44,7 @@ def disturb(photo: Image.Image, kind: str, strength: float) -> Disturbed:
     """The photo, disturbed. Strength 0 gives it back as it is.
 
     Args:
-        kind: "blur", "noise", "jpeg", "dark", "size" or "turn".
+        kind: "blur", "noise", "jpeg", "dark", "bright", "size" or "turn".
         strength: 0 to 1.
 
     Raises:
@@ -87,6 +88,11 @@ def _dark(photo: Image.Image, strength: float) -> Disturbed:
     return Disturbed(ImageEnhance.Brightness(photo).enhance(left), f"× {left:.2f}", _stays)
 
 
+def _bright(photo: Image.Image, strength: float) -> Disturbed:
+    factor = 1 + (MOST_LIGHT - 1) * strength
+    return Disturbed(ImageEnhance.Brightness(photo).enhance(factor), f"× {factor:.2f}", _stays)
+
+
 def _size(photo: Image.Image, strength: float) -> Disturbed:
     share = 1 - (1 - SMALLEST) * strength
     size = max(16, round(photo.width * share)), max(16, round(photo.height * share))
@@ -119,7 +125,7 @@ def _turn(photo: Image.Image, strength: float) -> Disturbed:
 
 
 KINDS: dict[str, Callable[[Image.Image, float], Disturbed]] = {
-    "blur": _blur, "noise": _noise, "jpeg": _jpeg, "dark": _dark, "size": _size, "turn": _turn,
+    "blur": _blur, "noise": _noise, "jpeg": _jpeg, "dark": _dark, "bright": _bright, "size": _size, "turn": _turn,
 }  # fmt: skip
 
 

@@ -14,14 +14,12 @@ from seg.ui import downloads, log
 from seg.ui.compare import answers
 from seg.ui.device import Network
 from seg.ui.lab import LabTab, point_of, values_of
-from seg.ui.lessons import LESSONS, truth
-from seg.ui.link import View, example_number, read_link, write_link
+from seg.ui.lessons import LESSONS, Control, family, fcn, skips, truth
+from seg.ui.link import NETWORKS, View, example_number, read_link, write_link
 from seg.ui.networks import comparable, default_networks
 from seg.ui.photo import EXAMPLES, open_photo, uploaded
 from seg.ui.sheet import SheetError, read_sheet, write_sheet
 from seg.ui.text import say
-
-NETWORKS = "names"  # the control of networks that several lessons have
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ def wire(
     """
     inputs = [component for desk in lab.desks for component in desk.inputs]
     linked = tools.link.click(
-        _link, [photo, language, active, lab.chooser, tools.large, *inputs], tools.address, **light
+        _link, [photo, language, active, lab.chooser, tools.large, lab.point, *inputs], tools.address, **light
     )
     linked.then(None, tools.address, tools.address, js=_WHOLE_ADDRESS, api_visibility="private")
     tools.large.input(None, tools.large, None, js=_LARGE, api_visibility="private")
@@ -124,13 +122,14 @@ _LARGE = """on => {
 # --- the link ---------------------------------------------------------------------------------------------------------
 
 
-def _link(photo: Any, language: str, active: str, key: str, large: bool, *values: Any) -> Any:
+def _link(photo: Any, language: str, active: str, key: str, large: bool, point: Any, *values: Any) -> Any:
     """The address's query for this view, in the field that shows it."""
     number = example_number(photo)
-    chosen = _controls_of(key, values).get(NETWORKS, [])
+    controls = _controls_of(key, values)
+    chosen = controls.pop(NETWORKS, [])
     models = () if chosen == default_networks() else tuple(chosen)
     lesson = key if active == "lab" else None
-    query = write_link(View(lesson, number, models, language, bool(large)))
+    query = write_link(View(lesson, number, models, language, bool(large), controls, point_of(point)))
     own = photo is not None and number is None
     return gr.update(value=query, visible=True, info=say(language, "class_own" if own else "class_copied"))
 
@@ -139,7 +138,7 @@ def open_link(request: gr.Request, lab: LabTab) -> tuple[View, list[Any]]:
     """What an address asks for, and the updates that show it.
 
     Returns:
-        The view, and updates for: photo, lesson, networks of Compare, then every control of networks of a lesson.
+        The view, and updates for: photo, lesson, networks of Compare, then for `linked`.
     """
     view = read_link(dict(request.query_params))
     shown = [gr.skip(), gr.skip(), gr.skip()]
@@ -150,26 +149,22 @@ def open_link(request: gr.Request, lab: LabTab) -> tuple[View, list[Any]]:
         shown[1] = view.lesson
     if len(view.models) >= 2:
         shown[2] = list(view.models)
-    return view, [*shown, *(_models_for(desk, view.models) for desk in _desks_with_networks(lab))]
+    shown.append(gr.skip() if view.point is None else view.point)
+    shown += [_linked_value(view, desk.lesson.key, control) for desk in lab.desks for control in desk.lesson.controls]
+    return view, shown
 
 
-def network_controls(lab: LabTab) -> list[Any]:
-    """The controls that `open_link` chooses networks in, lesson by lesson."""
-    return [desk.controls[_place(desk)] for desk in _desks_with_networks(lab)]
+def linked(lab: LabTab) -> list[Any]:
+    """What `open_link` sets in the lab: the point, and every lesson's controls."""
+    return [lab.point, *(control for desk in lab.desks for control in desk.controls)]
 
 
-def _desks_with_networks(lab: LabTab) -> list[Any]:
-    return [desk for desk in lab.desks if any(control.name == NETWORKS for control in desk.lesson.controls)]
-
-
-def _place(desk: Any) -> int:
-    return [control.name for control in desk.lesson.controls].index(NETWORKS)
-
-
-def _models_for(desk: Any, models: tuple[str, ...]) -> Any:
-    offered = [value for _, value in desk.lesson.controls[_place(desk)].choices]
-    chosen = [name for name in models if name in offered]
-    return chosen or gr.skip()
+def _linked_value(view: View, key: str, control: Control) -> Any:
+    """Networks are chosen wherever they can be, other controls in the lesson that the address names."""
+    if control.name == NETWORKS:
+        offered = [value for _, value in control.choices]
+        return [name for name in view.models if name in offered] or gr.skip()
+    return view.controls.get(control.name, gr.skip()) if key == view.lesson else gr.skip()
 
 
 # --- the lab sheet ----------------------------------------------------------------------------------------------------
@@ -180,14 +175,18 @@ def _sheet(photo: Any, language: str, key: str, point: Any, *values: Any) -> str
     """Path of the sheet of this view."""
     image = open_photo(photo, language)
     controls = _controls_of(key, values)
-    names = [name for name in controls.get(NETWORKS, []) if name in comparable()] or default_networks()
-    results = answers(image, [Network(name) for name in names])
+    results = answers(image, [Network(name) for name in _shown_in(key, controls)])
     given = values_of(truth.LESSON.key, values)
     label = truth.label_of(image, given["source"], given["label"], given["painted"], results[0][1].classes)
-    if key == truth.LESSON.key and label is not None:
-        controls["source"] = "file"  # a painting, too, comes back as a file
     data = write_sheet(image, results, label=label, lesson=key, controls=controls, point=point_of(point))
     return downloads.to_cache(data, f"seglab_{key}.zip")
+
+
+def _shown_in(key: str, controls: dict[str, Any]) -> list[str]:
+    """The networks whose answers go into a sheet: the chosen ones; else the default ones and the lesson's own."""
+    own = {fcn.LESSON.key: fcn.FAMILY, skips.LESSON.key: ("unetpp",), family.LESSON.key: tuple(family.FAMILY)}
+    more = [*default_networks(), *own.get(key, ()), controls.get("network")]
+    return [name for name in dict.fromkeys(controls.get(NETWORKS) or more) if name in comparable()]
 
 
 @log.request("page/open")
@@ -205,12 +204,15 @@ def _open(path: Any, language: str) -> list[Any]:
         raise gr.Error(message, title=say(language, "error_title"), print_exception=False) from None
     open_photo(sheet.photo, language)  # refused as every other photo
     values = lesson.checked([sheet.controls.get(control.name) for control in lesson.controls])
+    changes = {(lesson.key, name): value for name, value in values.items()}
+    if sheet.label is not None:
+        changes[truth.LESSON.key, "source"] = "file"  # a painting, too, comes back as a file
     return [
         downloads.to_cache(sheet.photo, "sheet_photo"),
         None if sheet.label is None else downloads.to_cache(sheet.label, "sheet_label.png"),
         lesson.key,
         point_of(sheet.point),
-        *(values[control.name] if other is lesson else gr.skip() for other in LESSONS for control in other.controls),
+        *(changes.get((other.key, control.name), gr.skip()) for other in LESSONS for control in other.controls),
     ]
 
 

@@ -211,7 +211,7 @@ def build() -> gr.Blocks:
             tab = "lab" if view.lesson else "segment"
             return [asked_language(request), gr.Tabs(selected=tab), tab, view.large, *updates]
 
-        follow(page.load(arrive, None, [*shown, *classroom.network_controls(inside)], **_LIGHT))
+        follow(page.load(arrive, None, [*shown, *classroom.linked(inside)], **_LIGHT))
         for button, kind in one.downloads:
             _offer(button, partial(segment.download, kind), wanted, file)
         _offer(many.download, compare.download, asked, file)

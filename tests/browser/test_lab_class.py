@@ -142,12 +142,13 @@ def test_a_new_round_hides_the_names_again(visit: Callable[..., Visitor]) -> Non
 
 
 def test_a_link_opens_an_exact_exercise_and_is_made_again(visit: Callable[..., Visitor]) -> None:
-    query = "?lesson=pixel&example=3&models=fcn8s,unet&lang=zh"
+    query = "?lesson=pixel&example=3&models=fcn8s,unet&lang=zh&field=hide&point=0.25,0.5"
     visitor = visit(query + "&nonsense=%3Cb%3E", wait_for="#board-pixel .board:not([data-shown=''])")
     page = visitor.page
     assert page.locator("#photo img[src*=motorcycle]").count() == 1
     assert visitor.page.locator("#lesson input[value=pixel]").is_checked()
     assert chosen(visitor, "#lesson-pixel-names") == ["FCN-8s", "U-Net"]
+    assert page.locator("#lesson-pixel-field input[value=hide]").is_checked()
     page.locator("#class button").first.click()
     page.locator("#class-link").click()
     field = page.locator("#class-address textarea")

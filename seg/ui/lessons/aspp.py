@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageColor
 
 from seg import list_checkpoints, load_predictor
-from seg.card import load_card
+from seg.card import ModelCard, load_card
 from seg.checkpoint import card_path
 from seg.explain.deeplab import (
     Branch,
@@ -88,7 +88,24 @@ def answer(*, photo: Image.Image, point: tuple[float, float], heard: list[int]) 
         _table(branches, at_point, falls, relabelled, names),
         *_account(at_point, falls, names),
         *_maps(branches, shares, names),
+        *rates_note(predictor.card),
     ]
+
+
+def rates_note(card: ModelCard) -> list[Block]:
+    """Why the rates are not the paper's, where they are not."""
+    rates = tuple(card.model_options.get("atrous_rates", PAPER))
+    if rates == PAPER:
+        return []
+    en, zh = (
+        "The paper's rates at output stride 16 are 6, 12 and 18, for crops of 513 pixels; "
+        f"this network has {', '.join(map(str, rates))}",
+        f"论文在输出步幅 16 时的扩张率是 6、12、18，裁剪大小为 513 像素；这个网络的是 {'、'.join(map(str, rates))}",
+    )
+    crop = card.training.get("recipe", {}).get("crop_size")
+    if crop:
+        en, zh = f"{en}: it was trained on crops of {crop}", f"{zh}，因为训练时裁剪大小为 {crop} 像素"
+    return [text(both(f"{en}.", f"{zh}。"))]
 
 
 def _change(changed: float, muted: set[int]) -> Words:
@@ -117,7 +134,7 @@ def _table(
         both("Branch", "分支"),
         both(f"brings to {names[0]}", f"给{names[1]}带来"),
         both("muted alone, the score falls by", "单独关掉，得分下降"),
-        both("and pixels get another label", "并且换标签的像素"),
+        both("and pixels get another label", "同时换了标签的像素"),
     ]
     title = both(f"At your point the network says {names[0]}", f"在你点的位置，网络说是{names[1]}")
     return table(head, rows, title=title)

@@ -28,6 +28,7 @@ from seg.models.deeplab import DeepLabV3
 from seg.render import share_text, signed_picture
 from seg.ui.board import Block, Words, both, cell, dot, picture, pictures, table, text
 from seg.ui.lessons._lesson import Lesson, at_most, choice, label_picture, slider
+from seg.ui.lessons.aspp import PAPER, rates_note
 
 STRIDES = (8, 16, 32)
 TRAINED = 16  # output stride of the paper's network and of ours, unless its card says otherwise
@@ -149,13 +150,13 @@ def _strides(photo: Image.Image) -> list[Block]:
         both("The same weights at", "同一组权重"),
         both("time here, once", "本机用时（一次）"),
         both("multiply-adds", "乘加运算"),
-        both(f"pixels labelled otherwise than at {own}", f"与 {own} 不同的像素"),
+        both(f"pixels labelled otherwise than at {own}", f"与步幅 {own} 标签不同的像素"),
     ]
     title = both(
         f"DeepLabV3 at three output strides; it was trained at {own}", f"三种输出步幅的 DeepLabV3（训练时为 {own}）"
     )
     shared = shared_grid(features[8], features[16])
-    return [pictures(*items, title=title, columns=3), table(head, rows), *_shared(shared)]
+    return [pictures(*items, title=title, columns=3), table(head, rows), *_shared(shared), *rates_note(card)]
 
 
 def _shared(grid: SharedGrid) -> list[Block]:
@@ -200,7 +201,7 @@ def at_stride(stride: int) -> Predictor:
     with torch.inference_mode(False):
         model, card = load_checkpoint(NAME)
         assert isinstance(model, DeepLabV3)
-        options = {"output_stride": TRAINED, "atrous_rates": (6, 12, 18), **card.model_options}
+        options = {"output_stride": TRAINED, "atrous_rates": PAPER, **card.model_options}
         return Predictor(at_output_stride(model, stride, num_classes=len(card.classes), options=options), card)
 
 

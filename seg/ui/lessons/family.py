@@ -67,18 +67,30 @@ def _versions(photo: Image.Image, family: dict[str, Predictor], logits: dict[str
         blocks.append(text(NOT_MEASURED))
         coarser = [name for name in ("deeplabv1", "deeplabv2") if name in family and _stride(family[name]) > 8]
         if coarser:
-            en, zh = (word.join(FAMILY[name] for name in coarser) for word in (" and ", "、"))
+            rates = {FAMILY[name]: _rates(family[name]) for name in coarser}
+            en = "; ".join(f"{title} with {', '.join(of_it)}" for title, of_it in rates.items())
+            zh = "；".join(f"{title} 为 {'、'.join(of_it)}" for title, of_it in rates.items())
             words = both(
-                f"In the papers v1 and v2 work at output stride 8. Ours ({en}) were trained at a larger one, which "
-                "takes less time.",
-                f"论文中 v1 和 v2 的输出步幅是 8。我们的 {zh} 用更大的步幅训练，这样更省时间。",
+                "In the papers v1 and v2 work at output stride 8, v1 with rate 12, v2 with rates 6, 12, 18 and 24. "
+                f"Ours were trained at a larger stride, which takes less time, and with other rates: {en}.",
+                "论文中 v1 和 v2 的输出步幅是 8，v1 的扩张率是 12，v2 的是 6、12、18、24。"
+                f"我们的用更大的步幅训练，这样更省时间，扩张率也不同：{zh}。",
             )
             blocks.append(text(words))
+        if "deeplabv1" in family or "deeplabv2" in family:
+            blocks.append(text(BATCHNORM))
     missing = [title for name, title in FAMILY.items() if name not in family]
     if missing:
         en, zh = " and ".join(missing), "、".join(missing)
         blocks.append(text(both(f"Not installed here, so not shown: {en}.", f"这里没有安装 {zh}，所以不显示。")))
     return blocks
+
+
+def _rates(predictor: Predictor) -> list[str]:
+    """Of its head's 3 × 3 kernels: one in v1, one per branch in v2."""
+    _, head = list(predictor.network.named_children())[-1]
+    convs = [module for module in head.modules() if isinstance(module, torch.nn.Conv2d)]
+    return [str(conv.dilation[0]) for conv in convs if conv.kernel_size == (3, 3)]
 
 
 def _stride(predictor: Predictor) -> int:
@@ -89,6 +101,10 @@ def _miou(metrics: dict) -> str:
     return f"{metrics['miou']:.3f}" if "miou" in metrics else "–"
 
 
+BATCHNORM = both(
+    "The heads of our v1 and v2 have BatchNorm, which in the papers came in with v3.",
+    "我们的 v1 和 v2 的头部也有 BatchNorm，而论文中到 v3 才加入。",
+)
 NOT_MEASURED = both(
     "mIoU is from the networks' cards (tab “Scores”), not from this photo. – means: not measured.",
     "mIoU 来自各网络的卡片（见“成绩”页），不是这张照片的。– 表示没有测量。",
@@ -221,8 +237,10 @@ LESSON = Lesson(
         "物体与背景颜色相近时，它可能把物体吃掉一块。",
     ),
     paper=both(
-        "Chen et al.: v1 ICLR 2015, v2 2016, v3 2017. CRF: Krähenbühl and Koltun, NIPS 2011",
-        "Chen 等：v1 ICLR 2015，v2 2016，v3 2017。CRF：Krähenbühl 和 Koltun，NIPS 2011",
+        "Chen et al.: v1 ICLR 2015, section 4.2 (the CRF); v2 2016; v3 2017, section 3.3 (ASPP). CRF: Krähenbühl and "
+        "Koltun, NIPS 2011",
+        "Chen 等：v1 ICLR 2015，第 4.2 节（CRF）；v2 2016；v3 2017，第 3.3 节（ASPP）。"
+        "CRF：Krähenbühl 和 Koltun，NIPS 2011",
     ),
     controls=[
         choice("network", both("The CRF sharpens", "CRF 修补谁的结果"), _networks(), value=_needs_crf()),

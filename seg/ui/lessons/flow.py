@@ -12,13 +12,15 @@ from PIL import Image
 from seg import list_checkpoints, load_predictor
 from seg.card import load_card
 from seg.checkpoint import card_path
-from seg.explain.flow import Stage, flow, strongest
+from seg.explain.flow import Stage, flow, stage_names, strongest
+from seg.models import build_model
 from seg.render import confidence_picture
 from seg.ui.board import Block, Words, both, cell, picture, pictures, strip, strip_box, table, text
 from seg.ui.lessons._lesson import Lesson, choice, slider
 from seg.ui.networks import default_networks, load_title
 
 SHOWN = 10
+FIRST = 3  # the stage that is looked into at first
 KNOWN = ("fcn32s", "fcn16s", "fcn8s", "unet", "unetpp", "deeplabv1", "deeplabv2", "deeplabv3")
 
 
@@ -30,16 +32,34 @@ def answer(*, photo: Image.Image, point: tuple[float, float], network: str, stag
     flows = {name: flow(load_predictor(name).network, x) for name in shown}
     stages = flows[network]
     place = min(stage, len(stages)) - 1
-    strips = [_strip(name, flows[name], place if name == network else None) for name in shown]
-    return [*strips, text(HOW_TO_READ), _table(network, stages, place), *_sum(stages, x), *_maps(stages[place], place)]
+    most = max(part.channels for name in shown for part in flows[name])
+    strips = [_strip(name, flows[name], most, place if name == network else None) for name in shown]
+    return [
+        *strips,
+        text(HOW_TO_READ),
+        *_beyond(stage, len(stages)),
+        _table(network, stages, place),
+        *_sum(stages, x),
+        *_maps(stages[place], place),
+    ]
+
+
+def _beyond(stage: int, count: int) -> list[Block]:
+    if stage <= count:
+        return []
+    words = both(
+        f"This network has only {count} stages; the last one is shown.",
+        f"这个网络只有 {count} 个阶段，显示的是最后一个。",
+    )
+    return [text(words, finding=True)]
 
 
 HOW_TO_READ = both(
-    "A box is as tall as its map has rows and as wide as it has channels, both on a logarithmic scale. Blue: the "
-    "encoder, of the same design in all of them; in DeepLab its last blocks do not shrink the map. Orange: what FCN, "
-    "U-Net and DeepLab each put on it. Branches that work side by side, such as ASPP's, stand one after the other "
-    "here; skips are not drawn. DeepLab's last step, a plain resize to full size, has no box.",
-    "方块越高，特征图的行数越多；越宽，通道越多；两者都用对数刻度。"
+    "A box is as tall as its map has rows and as wide as it has channels, both on a logarithmic scale, the same for "
+    "all networks. Blue: the encoder, of the same design in all of them; in DeepLab its last blocks do not shrink the "
+    "map. Orange: what FCN, U-Net and DeepLab each put on it. Branches that work side by side, such as ASPP's, stand "
+    "one after the other here; skips are not drawn. DeepLab's last step, a plain resize to full size, has no box.",
+    "方块越高，特征图的行数越多；越宽，通道越多；两者都用对数刻度，各个网络相同。"
     "蓝色：编码器，各个网络结构相同，只是 DeepLab 的最后几组不再缩小特征图。"
     "橙色：FCN、U-Net 和 DeepLab 各自加上的部分。并行的分支（如 ASPP 的各分支）在这里排成一列；跳跃连接没有画出。"
     "DeepLab 最后只是把得分缩放到原尺寸，没有对应的方块。",
@@ -47,10 +67,9 @@ HOW_TO_READ = both(
 BLUE, ORANGE = 0, 1
 
 
-def _strip(name: str, stages: list[Stage], chosen: int | None) -> Block:
-    """A network's boxes; tallest is the photo's own size, widest the most channels it has."""
+def _strip(name: str, stages: list[Stage], channels: int, chosen: int | None) -> Block:
+    """A network's boxes; tallest is the photo's own size, widest has `channels`, the most that any strip has."""
     rows = max(stage.output.shape[1] * stage.stride for stage in stages)
-    channels = max(stage.channels for stage in stages)
     boxes = [
         strip_box(
             _in_words(number, stage),
@@ -70,8 +89,10 @@ def _in_words(number: int, stage: Stage) -> Words:
     channels, height, width = stage.output.shape
     en, zh = words_for(stage.name)
     return both(
-        f"{number}: {en}, {width} × {height} positions, {channels} channels, {stage.macs / 1e6:,.0f} M multiply-adds",
-        f"{number}：{zh}，{width} × {height} 个位置，{channels} 个通道，{stage.macs / 1e6:,.0f} M 次乘加运算",
+        f"{number}: {en}, {width} × {height} positions, stride {stage.stride}, {channels} channels, "
+        f"{stage.macs / 1e6:,.0f} M multiply-adds",
+        f"{number}：{zh}，{width} × {height} 个位置，步幅 {stage.stride}，{channels} 个通道，"
+        f"{stage.macs / 1e6:,.0f} M 次乘加运算",
     )
 
 
@@ -149,10 +170,11 @@ def _maps(stage: Stage, place: int) -> list[Block]:
         ),
         text(
             both(
-                "Dark blue is the lowest value of a channel, yellow its highest. Early stages see edges and textures "
-                "in many positions; late ones see things in few.",
-                "深蓝是该通道的最小值，黄色是最大值。前面的阶段在很多位置上看到边缘和纹理，"
-                "后面的阶段在很少的位置上看到物体。",
+                "Dark blue is the lowest value of a channel, yellow its highest. In the encoder, early stages see "
+                "edges and textures in many positions, the last ones things in few. After the encoder the positions "
+                "may grow again.",
+                "深蓝是该通道的最小值，黄色是最大值。在编码器中，前面的阶段在很多位置上看到边缘和纹理，"
+                "最后的阶段在很少的位置上看到物体；编码器之后，位置可能又会变多。",
             )
         ),
     ]
@@ -197,6 +219,20 @@ def _networks() -> list[tuple[Words | str, str]]:
     return [(load_title(name), name) for name in names if _has_strip(name)]
 
 
+def _most_stages() -> int:
+    """Of the longest strip here. The networks are built without numbers, so no weights are read."""
+    most = FIRST
+    for _, name in _networks():
+        card = load_card(card_path(name))
+        try:
+            with torch.device("meta"):
+                network = build_model(card.model, num_classes=len(card.classes), **card.model_options)
+        except (ValueError, TypeError, RuntimeError):  # whoever asks that network is told why
+            continue
+        most = max(most, len(stage_names(network)))
+    return most
+
+
 def _has_strip(name: str) -> bool:
     return load_card(card_path(name)).model in KNOWN
 
@@ -230,7 +266,7 @@ LESSON = Lesson(
     ),
     controls=[
         choice("network", both("Network", "网络"), _networks()),
-        slider("stage", both("Look inside stage", "看哪个阶段"), 1, 24, step=1, value=3),
+        slider("stage", both("Look inside stage", "看哪个阶段"), 1, _most_stages(), step=1, value=FIRST),
     ],
     answer=answer,
 )

@@ -100,7 +100,7 @@ def _certainty(predictors: list[Predictor], found: list[np.ndarray]) -> Block:
     head = [
         both("Network", "网络"),
         both("Entropy in bits / the most possible (0: certain)", "熵（比特）/ 最大可能值（0 为确定）"),
-        both("Lead of the first class", "第一名领先"),
+        both("Lead of the first class", "第一名的领先幅度"),
     ]
     return table(head, rows, title=both("How sure is it?", "有多确定？"))
 
@@ -140,12 +140,14 @@ def _fields(predictors: list[Predictor], fields: list[EffectiveField], photo: Im
         both("could look at", "最多能看到"),
     ]
     explained = both(
-        "Bright: changing these pixels a little changes the winning class's score at your point a lot (the gradient of "
-        "that one score before softmax, its absolute value summed over the three colours). One scale for all "
-        "pictures. The dashed box is what could matter at all by construction; often it is larger than the picture, "
-        "so not seen.",
-        "越亮，稍微改动那里的像素，你所点位置上获胜类别的得分就变得越多（即 softmax 之前这一个得分的梯度，"
-        "取绝对值后对三个颜色通道求和）。所有图用同一标尺。虚线框是结构上可能起作用的范围；它常常比图还大，这时看不到。",
+        "Bright: a large share of this network's own sensitivity lies here: the gradient of the winning class's score "
+        "before softmax, its absolute value summed over the three colours, divided by its sum over the picture. All "
+        "pictures share one scale of these shares (its square root is drawn), so they show where a network looks, not "
+        "which one reacts more strongly. The dashed box is what could matter at all by construction; often it is "
+        "larger than the picture, so not seen.",
+        "越亮，表示这个网络自身的敏感度有越大的份额落在这里：取获胜类别在 softmax 之前得分的梯度，"
+        "其绝对值对三个颜色通道求和，再除以整张图的总和。所有图按这个份额用同一标尺（画的是平方根），"
+        "所以它说明网络看哪里，而不是哪个网络反应更强。虚线框是结构上可能起作用的范围；它常常比图还大，这时看不到。",
     )
     wide = both(
         "How wide is it? (share of the picture, and radius around your point in pixels of the network's input)",
@@ -264,7 +266,7 @@ LESSON = Lesson(
     ),
     notice=both(
         "Near an outline entropy grows and the lead shrinks. Compare how far the bright regions reach.",
-        "靠近轮廓时熵变大、领先变小。比较各网络亮区伸展得多远。",
+        "靠近轮廓时熵变大，领先幅度变小。比较各网络亮区伸展得多远。",
     ),
     paper=both(
         "Luo, Li, Urtasun, Zemel: Understanding the Effective Receptive Field in Deep Convolutional Neural "

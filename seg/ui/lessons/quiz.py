@@ -16,13 +16,21 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
+import torch
 from PIL import Image
 
 from seg import Predictor, load_predictor
+from seg.explain.deeplab import aspp_branches, encode, logits_of
+from seg.explain.fcn import STRIDES, fuse_scores, score_maps
 from seg.explain.shape import Shape, busiest, shape_of
+from seg.explain.unet import skip_strides, unet_logits
+from seg.models.deeplab import DeepLabV3
+from seg.models.fcn import FCN
+from seg.models.unet import UNet
 from seg.render import changed_picture, disagreement, disagreement_colours, disagreement_picture, overlay, share_text
 from seg.ui import log
 from seg.ui.board import Block, Text, Words, both, box, cell, picture, pictures, table, text
+from seg.ui.lessons import aspp, fcn, skips
 from seg.ui.lessons._lesson import Extra, Lesson, Parts, Surroundings, label_picture, shares_in_words
 from seg.ui.networks import default_networks, load_title
 from seg.ui.photo import fingerprint, open_photo
@@ -124,6 +132,7 @@ def _reveal(
         text(about_reason(reason, titles, shapes), finding=True),
         _measures(titles, shapes),
         *_differences(photo, predictors, label_maps),
+        *_probes(photo, predictors, label_maps),
         _thin(photo, titles, shapes),
     ]
 
@@ -218,6 +227,46 @@ def _differences(photo: Image.Image, predictors: Sequence[Predictor], label_maps
         ),
         table([both("Colour", "颜色"), both("share of the photo", "占照片的比例")], rows),
     ]
+
+
+def _probes(photo: Image.Image, predictors: Sequence[Predictor], label_maps: Sequence[np.ndarray]) -> list[Block]:
+    """Each network once more without the part that is its own: what the lessons on it take away, here side by side."""
+    shown = []
+    for predictor, label_map in zip(predictors, label_maps, strict=True):
+        if (probe := without_its_own(predictor, photo)) is None:
+            continue
+        missing, lesson, ids = probe
+        share = share_text(float((ids != label_map).mean()))
+        note = both(
+            f"{missing['en']}: {share} of the pixels change. See the lesson “{lesson.title['en']}”.",
+            f"{missing['zh']}：{share} 的像素改变标签。见“{lesson.title['zh']}”一课。",
+        )
+        shown.append(picture(changed_picture(photo, ids != label_map), predictor.card.title, note=note))
+    title = both(
+        "What each network has from the part that is its own (red: labels that change without it)",
+        "每个网络从自己特有的部分得到什么（红色：去掉它之后改变的标签）",
+    )
+    return [pictures(*shown, title=title, columns=3)] if shown else []
+
+
+@torch.inference_mode()
+def without_its_own(predictor: Predictor, photo: Image.Image) -> tuple[Words, Lesson, np.ndarray] | None:
+    """What is missing, the lesson about it, and the label map (H, W) without it; None for networks of other kinds."""
+    network, preprocess = predictor.network, predictor.card.preprocess
+    x, geometry = preprocess.apply(photo)
+    if isinstance(network, FCN) and network.finest_stride < STRIDES[0]:
+        missing, lesson = both("without its skips", "去掉跳跃连接"), fcn.LESSON
+        logits = fuse_scores(network, score_maps(network, x), x, keep=STRIDES[:1]).logits
+    elif isinstance(network, UNet):
+        missing, lesson = both("without the skips at strides 2 and 4", "去掉步幅 2 和 4 的跳跃连接"), skips.LESSON
+        logits = unet_logits(network, x, ["zero" if stride <= 4 else "keep" for stride in skip_strides(network)])
+    elif isinstance(network, DeepLabV3):
+        missing, lesson = both("without image pooling", "关掉全局池化"), aspp.LESSON
+        branches = aspp_branches(network, encode(network, x))
+        logits = logits_of(network, branches, geometry.network_size, muted={len(branches) - 1})
+    else:
+        return None
+    return missing, lesson, preprocess.restore_labels(logits, geometry)[0]
 
 
 # --- guesses, score and rounds ----------------------------------------------------------------------------------------
@@ -344,8 +393,10 @@ LESSON = Lesson(
         "说出每个结果来自哪个网络，以及你的依据。然后核对。",
     ),
     notice=both(
-        "After the check the shapes of the masks are measured: does your reason hold on this photo? And on the next?",
-        "核对之后会统计各个结果的形状特征：你的依据在这张照片上成立吗？下一张呢？",
+        "After the check the shapes of the masks are measured, and each network answers once more without the part "
+        "that is its own. Does your reason hold on this photo? And on the next?",
+        "核对之后会统计各个结果的形状特征，并让每个网络去掉自己特有的部分再答一次。"
+        "你的依据在这张照片上成立吗？下一张呢？",
     ),
     paper=both(
         "FCN: Long, Shelhamer, Darrell, CVPR 2015. U-Net: Ronneberger, Fischer, Brox, MICCAI 2015. DeepLabV3: Chen, "

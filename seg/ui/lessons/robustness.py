@@ -124,9 +124,12 @@ LESSON = Lesson(
     title=both("Robustness", "鲁棒性"),
     tells=[
         both(
-            "Photos are blurred, noisy, compressed, dark, small or tilted. The training photos hardly were. How far "
-            "can a photo be disturbed before the networks change their mind, and does the architecture matter?",
-            "照片会模糊、有噪点、被压缩、昏暗、很小或歪斜，而训练照片很少这样。照片被干扰到什么程度，"
+            "Photos are blurred, noisy, compressed, too dark or too bright, small or tilted. When our networks learned "
+            "to segment, the photos were only resized, cropped, mirrored and changed a little in brightness, contrast "
+            "and saturation; never blurred, made noisy or tilted. How far can a photo be disturbed before the networks "
+            "change their mind, and does the architecture matter?",
+            "照片会模糊、有噪点、被压缩、过暗、过亮、很小或歪斜。我们的网络学习分割时，照片只做了缩放、裁剪、左右翻转，"
+            "以及亮度、对比度和饱和度的小幅变化，从不加模糊、噪点或倾斜。照片被干扰到什么程度，"
             "网络才会改变看法？结构有影响吗？",
         ),
     ],
@@ -154,6 +157,7 @@ LESSON = Lesson(
                 (both("noise", "噪声"), "noise"),
                 (both("JPEG", "JPEG 压缩"), "jpeg"),
                 (both("darkness", "变暗"), "dark"),
+                (both("brightness", "变亮"), "bright"),
                 (both("smaller size", "缩小"), "size"),
                 (both("rotation", "旋转"), "turn"),
             ],

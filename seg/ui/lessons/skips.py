@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
 from seg import Predictor, list_checkpoints, load_predictor
+from seg.explain.truth import nearest, score, scored_size
 from seg.explain.unet import TREATMENTS, Treatment, joints, skip_strides, unet_logits, unetpp_nodes
 from seg.metrics import ConfusionMatrix
 from seg.models.unet import UNet, UNetPlusPlus
 from seg.render import changed_picture, share_text
 from seg.ui.board import Block, both, cell, picture, pictures, table, text
 from seg.ui.lessons._lesson import Lesson, choice, label_picture
+from seg.ui.lessons.truth import label_of, share_cell
 
 STRIDES = (16, 8, 4, 2)
 WORDS = {"keep": both("keep", "保留"), "zero": both("empty", "清空"), "shuffle": both("shuffle", "打乱")}
@@ -22,7 +25,14 @@ WORDS = {"keep": both("keep", "保留"), "zero": both("empty", "清空"), "shuff
 
 @torch.inference_mode()
 def answer(
-    *, photo: Image.Image, point: tuple[float, float], s16: Treatment, s8: Treatment, s4: Treatment, s2: Treatment
+    *,
+    photo: Image.Image,
+    point: tuple[float, float],
+    s16: Treatment,
+    s8: Treatment,
+    s4: Treatment,
+    s2: Treatment,
+    truth: dict[str, Any] | None = None,
 ) -> list[Block]:
     """The intact and the treated answer side by side, what each skip alone is worth, and what is joined where."""
     if "unet" not in list_checkpoints():
@@ -43,6 +53,7 @@ def answer(
     return [
         *_side_by_side(photo, predictor, intact, now, treatments),
         *_shares(predictor, intact, now),
+        _against_truth(photo, predictor, intact, now, truth),
         _alone(predictor, intact, labels),
         *_joined(network, x, len(predictor.card.classes)),
         *_unetpp(photo, intact),
@@ -110,6 +121,29 @@ def agreement_iou(first: np.ndarray, second: np.ndarray, num_classes: int) -> np
     return confusion.iou
 
 
+def _against_truth(
+    photo: Image.Image, predictor: Predictor, intact: np.ndarray, now: np.ndarray, given: dict[str, Any] | None
+) -> Block:
+    """Both answers against the label that the lesson Ground truth has for the photo, if it has one."""
+    classes = predictor.card.classes
+    label = label_of(photo, given["source"], given["label"], given["painted"], classes) if given else None
+    if label is None:
+        return text(NO_LABEL)
+    size = scored_size(photo.height, photo.width)
+    rows: list[list[Any]] = []
+    for words, ids in ((both("intact", "完整"), intact), (both("with these skips", "这样处理后"), now)):
+        found = score(nearest(label, size), nearest(ids, size), len(classes))
+        rows.append([words, share_cell(found.miou), share_cell(found.boundary_f)])
+    head = ["U-Net", "mIoU", both("boundary F", "边界 F 值")]
+    return table(head, rows, title=both("Against your label", "与你的标签相比"))
+
+
+NO_LABEL = both(
+    "With a label in the lesson Ground truth, mIoU and boundary F are shown here too.",
+    "如果在“真值标签”一课中给出标签，这里还会显示 mIoU 和边界 F 值。",
+)
+
+
 def _alone(predictor: Predictor, intact: np.ndarray, labels: object) -> Block:
     """Each skip treated alone."""
     assert callable(labels)
@@ -152,12 +186,15 @@ def _joined(network: UNet, x: torch.Tensor, num_classes: int) -> list[Block]:
         f"U-Net lays the skip's channels beside those from below and lets a convolution choose: on this photo the last "
         f"column tells what it chose (mean square of the skip's summand in the first convolution). FCN adds instead: "
         f"{num_classes} scores per position, one per class, nothing else. Here the skips hand over {total} channels. "
-        "Two things differ from the paper's figure 1: the skips there have strides 1, 2, 4 and 8; and ours also adds "
-        "what comes from below to each step's result, which the last column does not count.",
+        "Ours differs from the paper's figure 1 in several ways: another encoder, so the skips have strides 2, 4, 8 "
+        "and 16, there 1, 2, 4 and 8; convolutions are padded; a 1 × 1 convolution and a resize replace the 2 × 2 "
+        "up-convolution; each skip is normalised; and what comes from below is also added to each step's result, "
+        "which the last column does not count.",
         f"U-Net 把跳跃连接的通道与下方来的通道并排，让卷积自己选择；最后一列是它在这张照片上的选择"
         f"（第一个卷积中跳跃连接那部分响应的均方）。FCN 则是相加：每个位置只有 {num_classes} 个得分，每类一个。"
-        f"而这里的跳跃连接一共送来 {total} 个通道。与论文图 1 有两点不同：论文的跳跃连接步幅为 1、2、4、8；"
-        "我们的网络还把来自下方的特征直接加到每一步的结果上，最后一列没有计入这部分。",
+        f"而这里的跳跃连接一共送来 {total} 个通道。与论文图 1 有几点不同：编码器不同，所以跳跃连接的步幅是 "
+        "2、4、8、16（论文为 1、2、4、8）；卷积有填充；用 1 × 1 卷积加缩放代替 2 × 2 上卷积；跳跃连接先做归一化；"
+        "来自下方的特征还直接加到每一步的结果上，最后一列没有计入这部分。",
     )
     return [table(head, rows, title=both("Concatenation: what is joined", "拼接：把什么接在一起")), text(words)]
 
@@ -205,10 +242,10 @@ LESSON = Lesson(
     tells=[
         both(
             "On the way down U-Net's encoder understands more and more and sees ever fewer positions. On the way up "
-            "the decoder doubles the positions again, but where exactly an outline runs it can only learn from the "
+            "the decoder doubles the positions again, but where exactly an outline runs it learns mostly from the "
             "skips: at every scale they hand over the encoder's features.",
             "往下走，U-Net 的编码器理解得越来越多，位置却越来越少。往上走，解码器把位置一次次加倍，"
-            "但轮廓究竟在哪里，只能从跳跃连接得知：在每个尺度上，它们把编码器的特征送过来。",
+            "但轮廓究竟在哪里，主要靠跳跃连接得知：在每个尺度上，它们把编码器的特征送过来。",
         ),
         both(
             "Emptying a skip shows what it brings. Shuffling leaves every feature as it is and only mixes up the "
@@ -240,4 +277,5 @@ LESSON = Lesson(
         for stride in STRIDES
     ],
     answer=answer,
+    with_truth=True,
 )

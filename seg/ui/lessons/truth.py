@@ -56,7 +56,7 @@ def answer(
     try:
         target = _target(photo, source, label, painted, classes)
     except LabelError as error:
-        return [text(error.words, finding=True)]
+        return [text(error.words, finding=True), *([text(SKIPS_LATER)] if skips else [])]
     label_maps = [predictor.predict(photo).label_map for predictor in predictors]
     size = scored_size(photo.height, photo.width)
     target = nearest(target, size)
@@ -69,6 +69,12 @@ def answer(
         _bands(predictors, scores),
         *(_without_skips(photo, target) if skips else []),
     ]
+
+
+SKIPS_LATER = both(
+    "As soon as there is a label, U-Net without each skip is scored too.",
+    "有了标签之后，还会给去掉各跳跃连接的 U-Net 评分。",
+)
 
 
 def label_of(photo: Image.Image, source: str, label: Any, painted: Any, classes: ClassSet) -> np.ndarray | None:
@@ -200,18 +206,19 @@ def _per_class(predictors: Sequence[Predictor], scores: Sequence[Score], classes
         values = [found.iou[i] for found in scores]
         if not all(math.isnan(value) for value in values):
             name = cell(both(classes.names[i], classes.names_zh[i]), swatch=classes.colours[i])
-            rows.append([name, *map(_share_cell, values)])
+            rows.append([name, *map(share_cell, values)])
     totals = (
         (both("mean (mIoU)", "平均（mIoU）"), [found.miou for found in scores]),
         (both("pixel accuracy", "像素准确率"), [found.pixel_acc for found in scores]),
         (both("boundary F", "边界 F 值"), [found.boundary_f for found in scores]),
     )
-    rows += [[words, *map(_share_cell, values)] for words, values in totals]
+    rows += [[words, *map(share_cell, values)] for words, values in totals]
     head: list[Text] = [both("IoU per class", "各类 IoU"), *(predictor.card.title for predictor in predictors)]
     return table(head, rows, title=both("Scores on this photo", "这张照片上的分数"))
 
 
-def _share_cell(value: float) -> Any:
+def share_cell(value: float) -> Any:
+    """A figure between 0 and 1 with its bar; no made-up zero where there is none."""
     return "–" if math.isnan(value) else cell(f"{value:.2f}", bar=value)
 
 
@@ -253,7 +260,7 @@ def _without_skips(photo: Image.Image, target: np.ndarray) -> list[Block]:
         words = both("complete", "完整")
         if missing is not None:
             words = both(f"without the skip at stride {missing}", f"去掉步幅 {missing} 的跳跃连接")
-        rows.append([words, _share_cell(found.miou), _share_cell(found.boundary_f)])
+        rows.append([words, share_cell(found.miou), share_cell(found.boundary_f)])
     return [table(["U-Net", "mIoU", both("boundary F", "边界 F 值")], rows, title=title)]
 
 
@@ -353,7 +360,7 @@ LESSON = Lesson(
         choice(
             "source",
             both("The label", "标签"),
-            [(both("a file", "一个文件"), "file"), (both("my own painting", "我自己画"), "paint")],
+            [(both("a file", "标签文件"), "file"), (both("my own painting", "我自己画"), "paint")],
         ),
         networks(),
         switch("skips", both("also U-Net without each skip", "同时看去掉各跳跃连接的 U-Net")),

@@ -312,17 +312,18 @@ def _kernel_picture(values: np.ndarray, name: Words) -> dict[str, Any]:
 
 
 ALL_LEARNED = both(
-    "Below: all three upsampling layers of FCN-8s, for this class. Each started as bilinear interpolation, and the two "
-    "between the skips went on learning.",
-    "下面是 FCN-8s 的三个上采样层对这一类的卷积核。每个都从双线性插值开始，跳跃连接之间的两个继续学习。",
+    "Below: all three upsampling layers of FCN-8s, for this class. Each started as bilinear interpolation; the two "
+    "that double the scores went on learning.",
+    "下面是 FCN-8s 三个上采样层中用于这一类的卷积核。"
+    "每个都从双线性插值开始；其中两个把得分放大 2 倍的层继续参加了训练。",
 )
 STAYS = both(
     "It is not trained, as in the paper. When we trained it too, it drew a dotted pattern along outlines: a kernel of "
     "stride 8 has 64 parts, each for other pixels, and they came to differ. Made bilinear again, FCN-8s drew smooth "
-    "outlines and its mIoU on VOC 2012 val rose a little, from 0.6436 to 0.6448.",
+    "outlines and its mIoU on VOC 2012 val rose a little.",
     "它不参加训练，与论文一样。我们也训练过它：轮廓上会出现点状花纹，因为步幅 8 的卷积核有 64 个部分，"
     "各管不同的像素，训练后它们变得不一致。改回双线性后，FCN-8s 的轮廓平滑了，"
-    "在 VOC 2012 val 上的 mIoU 也略有提高：从 0.6436 到 0.6448。",
+    "在 VOC 2012 val 上的 mIoU 也略有提高。",
 )
 NO_FCN = both(
     "FCN-8s is not installed here, so there is no learned kernel to show.",
