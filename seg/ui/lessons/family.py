@@ -74,7 +74,7 @@ def _versions(photo: Image.Image, family: dict[str, Predictor], logits: dict[str
                 "In the papers v1 and v2 work at output stride 8, v1 with rate 12, v2 with rates 6, 12, 18 and 24. "
                 f"Ours were trained at a larger stride, which takes less time, and with other rates: {en}.",
                 "论文中 v1 和 v2 的输出步幅是 8，v1 的扩张率是 12，v2 的是 6、12、18、24。"
-                f"我们的用更大的步幅训练，这样更省时间，扩张率也不同：{zh}。",
+                f"我们的网络用更大的步幅训练，这样更省时间，扩张率也不同：{zh}。",
             )
             blocks.append(text(words))
         if "deeplabv1" in family or "deeplabv2" in family:
