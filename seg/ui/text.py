@@ -215,6 +215,7 @@ GRADIO: dict[str, dict[str, str]] = {
     "Remove Image": {"en": "Remove Image", "zh": "移除照片"},
     "This application is currently busy. Please try again.": _TEXT["error_full"],
     "Error": _TEXT["error_title"],
+    "Invalid file type. Please upload a file that is one of these formats: ['.zip']": _TEXT["sheet_foreign"],
     "Close": {"en": "Close", "zh": "关闭"},
     "queue": {"en": "Place {place} of {count} in the queue | ", "zh": "排队：第 {place} 位，共 {count} 位 | "},
     "processing |": {"en": "Working | ", "zh": "处理中 | "},
