@@ -10,7 +10,9 @@
     for (const text of [theirs, ...Object.values(ours)]) known.set(text, ours);
   }
   const language = () => document.querySelector(".viewer[lang]")?.lang;
-  const ours = (text) => known.get(text.replaceAll("\u00a0", " ").trim())?.[language().slice(0, 2)];
+  const plain = (text) => text.replaceAll("\u00a0", " ").trim();
+  const end = (text) => text.replace(/^Invalid file types?: .* (?=Only )/s, ""); // of what is refused before the upload
+  const ours = (text) => known.get(end(plain(text)))?.[language().slice(0, 2)];
   const put = (owner, name, value) => value && owner[name] !== value && (owner[name] = value);
   const nameAll = () => {
     if (!language()) return;
