@@ -270,9 +270,9 @@ LESSON = Lesson(
     ),
     paper=both(
         "Luo, Li, Urtasun, Zemel: Understanding the Effective Receptive Field in Deep Convolutional Neural "
-        "Networks, NIPS 2016",
+        "Networks, NIPS 2016, section 2",
         "Luo, Li, Urtasun, Zemel：Understanding the Effective Receptive Field in Deep Convolutional Neural "
-        "Networks，NIPS 2016",
+        "Networks，NIPS 2016，第 2 节",
     ),
     controls=[
         networks(),
