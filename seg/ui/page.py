@@ -206,10 +206,15 @@ def build() -> gr.Blocks:
         shown = [switch, tabs, active, inside.above.large, photo, inside.chooser, many.networks]
 
         def arrive(request: gr.Request) -> list[Any]:
-            """What the address asks for; the language also from what the browser prefers."""
+            """What the address asks for; the language also from what the browser prefers.
+
+            What the page starts with is not set again: somebody may have clicked before this answer comes.
+            """
             view, updates = classroom.open_link(request, inside)
-            tab = "lab" if view.lesson else "segment"
-            return [asked_language(request), gr.Tabs(selected=tab), tab, view.large, *updates]
+            asked = asked_language(request)
+            spoken = gr.skip() if asked == language else asked
+            tab = [gr.Tabs(selected="lab"), "lab"] if view.lesson else [gr.skip(), gr.skip()]
+            return [spoken, *tab, view.large or gr.skip(), *updates]
 
         follow(page.load(arrive, None, [*shown, *classroom.linked(inside)], **_LIGHT))
         for button, kind in one.downloads:

@@ -738,9 +738,29 @@ def test_switch_changes_every_word(visit):
     [("?lang=zh", "en-US", "zh"), ("?lang=en", "zh-CN", "en"), ("", "zh-HK", "zh"), ("", "de-DE", "en")],
 )
 def test_first_language(visit, query, locale, language):
-    visitor = visit(query, locale=locale) if query or language == "zh" else visit("", locale=locale)
+    visitor = visit(query, locale=locale)
     visitor.page.get_by_text(VIEWER[language]["empty"]).first.wait_for()
     assert visitor.page.get_by_role("button", name=say(language, "segment"), exact=True).is_visible()
+
+
+def test_a_language_chosen_while_the_page_arrives_stays(visit):
+    page = visit().page
+    arriving = []
+
+    def hold(route: Any) -> None:
+        asks_nothing = route.request.post_data_json["data"] == []  # as the page's first question, what the address asks
+        arriving.append(route) if asks_nothing else route.continue_()
+
+    page.route("**/run/predict*", hold)
+    page.reload()
+    page.locator("#language").get_by_text("中文").click()
+    page.get_by_role("tab", name="分割", exact=True).wait_for()
+    assert arriving
+    for late in arriving:
+        late.continue_()
+    page.wait_for_timeout(1500)  # whatever the answers may change
+    assert page.get_by_text(_TEXT["photo"]["zh"], exact=True).first.is_visible()
+    assert page.get_by_role("tab", name="分割", exact=True).is_visible()
 
 
 @pytest.mark.parametrize(("query", "locale"), [("?lang=zh", "en-US"), ("?lang=en", "zh-CN")])
