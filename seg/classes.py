@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,12 +37,34 @@ Found by search for the largest smallest distance: at least 21 in CIEDE2000, whe
 order keeps the first ones far apart, because most photos have few classes; violet is first because fur, skin, grass
 and sky hardly have it.
 """
-PATTERNS = 8
-"""How many patterns the viewer can draw over a colour; number 0 is none."""
 
 
-def safe_looks(ids: Iterable[int]) -> dict[int, tuple[tuple[int, int, int], int]]:
-    """For each id a colour of SAFE_COLOURS and the number of a pattern, dealt out in the order of `ids`.
+def _patterns() -> np.ndarray:
+    y, x = np.mgrid[:8, :8]
+    rising, falling, level, upright = ((at % 8) < 2 for at in (x + y, x - y, y, x))
+    none, dots = np.zeros((8, 8), bool), (x - 3.5) ** 2 + (y - 3.5) ** 2 < 6
+    return np.stack([none, rising, level, dots, falling, upright, level | upright, rising | falling])
+
+
+PATTERNS = _patterns()
+"""(8, 8, 8) bool: for each pattern a tile of 8 x 8 and where it has ink; number 0 has none."""
+
+
+class Look(NamedTuple):
+    """How a class looks in the view for the colour-blind: a colour, and the number of a pattern drawn on it."""
+
+    colour: tuple[int, int, int]
+    pattern: int
+
+    @property
+    def ink(self) -> tuple[int, int, int]:
+        """Black or white, whichever stands out from the colour."""
+        red, green, blue = self.colour
+        return (0, 0, 0) if 0.3 * red + 0.6 * green + 0.1 * blue > 100 else (255, 255, 255)
+
+
+def safe_looks(ids: Iterable[int]) -> dict[int, Look]:
+    """For each id a look of its own, colour and pattern dealt out in the order of `ids`.
 
     Up to eight ids differ both in colour and in pattern, up to 64 in one of the two. Id 0, the background, is black
     and has no pattern.
@@ -50,7 +72,7 @@ def safe_looks(ids: Iterable[int]) -> dict[int, tuple[tuple[int, int, int], int]
     looks = {}
     for place, class_id in enumerate(dict.fromkeys(i for i in ids if i)):
         turn, colour = divmod(place, len(SAFE_COLOURS))
-        looks[class_id] = (SAFE_COLOURS[colour], (colour + turn) % PATTERNS)
+        looks[class_id] = Look(SAFE_COLOURS[colour], (colour + turn) % len(PATTERNS))
     return looks
 
 

@@ -5,7 +5,7 @@ Pictures are resized here where a figure needs it, label maps never: an id betwe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
 
-from seg.classes import IGNORE_INDEX, ClassSet
+from seg.classes import IGNORE_INDEX, PATTERNS, ClassSet, Look
 
 RGB = tuple[int, int, int]
 
@@ -55,7 +55,32 @@ def outlines(label_map: np.ndarray, *, width: int = 1) -> np.ndarray:
     return _near_change(ids, width) & (ids != 0)
 
 
-def overlay(photo: Image.Image, label_map: np.ndarray, class_set: ClassSet, *, opacity: float = 0.6) -> Image.Image:
+def patterned(label_map: np.ndarray, class_set: ClassSet, looks: Mapping[int, Look]) -> Image.Image:
+    """Label map (H, W) uint8 -> RGB picture with these looks; an id without one has its colour in `class_set`.
+
+    Patterns are as large as the page's viewer draws them: about 28 tiles across.
+    """
+    ids = _checked(label_map)
+    side = max(8, round(ids.shape[1] / 28))
+    enlarged = np.arange(side) * 8 // side
+    colours, inks = class_set.colormap.copy(), np.zeros((256, 3), np.uint8)
+    tiles = np.zeros((256, side, side), bool)
+    for class_id, look in looks.items():
+        colours[class_id], inks[class_id] = look.colour, look.ink
+        tiles[class_id] = PATTERNS[look.pattern][np.ix_(enlarged, enlarged)]
+    y, x = (np.arange(length) % side for length in ids.shape)
+    inked = tiles[ids, y[:, None], x]  # (H, W)
+    return Image.fromarray(np.where(inked[..., None], inks[ids], colours[ids]))
+
+
+def overlay(
+    photo: Image.Image,
+    label_map: np.ndarray,
+    class_set: ClassSet,
+    *,
+    opacity: float = 0.6,
+    looks: Mapping[int, Look] | None = None,
+) -> Image.Image:
     """The photo with every class tinted and outlined in its colour; the background stays as it is.
 
     Just outside an outline runs a thin white edge, so that a dark colour shows on a dark background too.
@@ -64,6 +89,7 @@ def overlay(photo: Image.Image, label_map: np.ndarray, class_set: ClassSet, *, o
         photo: upright RGB.
         label_map: (H, W) uint8 of the photo's size.
         opacity: of the tint, 0 (photo) to 1 (plain colour); outlines always have full strength.
+        looks: other colours, with patterns, as `patterned` takes them.
 
     Raises:
         ValueError: sizes differ, or opacity outside 0..1.
@@ -76,7 +102,7 @@ def overlay(photo: Image.Image, label_map: np.ndarray, class_set: ClassSet, *, o
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity must lie between 0 and 1, got {opacity}")
     photo = photo.convert("RGB")
-    colours = to_indexed(label_map, class_set).convert("RGB")
+    colours = patterned(label_map, class_set, looks) if looks else to_indexed(label_map, class_set).convert("RGB")
     result = photo.copy()
     result.paste(Image.blend(photo, colours, opacity), mask=Image.fromarray(label_map != 0))
     width = max(1, round(min(photo.size) / 350))  # stays visible when a large photo is shown small

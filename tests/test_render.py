@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from seg import render
-from seg.classes import IGNORE_INDEX, VOC
+from seg.classes import IGNORE_INDEX, VOC, Look
 
 
 def random_map(seed: int, height: int = 23, width: int = 31, ids: tuple[int, ...] = (0, 8, 15)) -> np.ndarray:
@@ -107,6 +107,13 @@ def test_overlay_leaves_background_away_from_outlines_as_it_was():
     assert (shown[19, 30:60] == 255).all()  # its light edge
     inside = original[22:38, 32:58] * 0.4 + np.array(VOC.colours[12]) * 0.6
     np.testing.assert_allclose(shown[22:38, 32:58], inside, atol=1)
+
+
+def test_overlay_takes_other_colours_and_patterns():
+    label_map = np.full((48, 64), 5, np.uint8)
+    looks = {5: Look((9, 9, 9), 1)}
+    shown = np.asarray(render.overlay(random_photo(4, 48, 64), label_map, VOC, opacity=1, looks=looks))
+    assert {tuple(map(int, colour)) for colour in shown.reshape(-1, 3)} == {(9, 9, 9), (255, 255, 255)}
 
 
 def test_overlay_of_background_alone_is_the_photo():

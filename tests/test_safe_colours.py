@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from seg.classes import PATTERNS, SAFE_COLOURS, VOC, safe_looks
+from seg.classes import PATTERNS, SAFE_COLOURS, VOC, Look, safe_looks
+from seg.render import patterned
 
 # What a dichromat sees, in linear RGB: Machado, Oliveira, Fernandes 2009, severity 1.0, as the authors publish them.
 EYES = {
@@ -81,8 +80,28 @@ def test_a_look_stays_when_other_classes_are_found():
     assert few == {15: more[15], 5: more[5]}
 
 
-def test_viewer_draws_every_pattern():
-    script = (Path(__file__).resolve().parent.parent / "seg" / "ui" / "viewer" / "viewer.js").read_text("utf-8")
-    drawn = re.search(r"const PATTERNS = \[\n(.*?)\];", script, re.DOTALL)
-    assert drawn is not None
-    assert drawn[1].count("=>") == PATTERNS
+def test_patterns_are_told_apart_wherever_they_begin():
+    assert not PATTERNS[0].any()
+    assert all(0.2 < tile.mean() < 0.5 for tile in PATTERNS[1:])  # neither colour nor ink gets lost
+    for one, other in itertools.combinations(PATTERNS, 2):
+        shifts = itertools.product(range(8), repeat=2)
+        assert min((one != np.roll(other, by, (0, 1))).mean() for by in shifts) > 0.1
+
+
+@pytest.mark.parametrize("colour", SAFE_COLOURS)
+def test_ink_stands_out(colour):
+    looks = np.array([colour, Look(colour, 1).ink])
+    assert all(smallest_distance(looks, eyes) > 35 for eyes in EYES)
+
+
+def test_patterned_keeps_to_the_looks():
+    ids = np.zeros((60, 90), np.uint8)
+    ids[:, 30:60], ids[:, 60:], ids[:5] = 8, 15, 255
+    shown = np.asarray(patterned(ids, VOC, {8: Look(SAFE_COLOURS[0], 0), 15: Look(SAFE_COLOURS[1], 2)}))
+    assert (shown[ids == 0] == 0).all()
+    assert (shown[ids == 255] == VOC.colormap[255]).all()
+    assert (shown[ids == 8] == SAFE_COLOURS[0]).all()
+    inked = (shown[:, 60:] == Look(SAFE_COLOURS[1], 2).ink).all(axis=2)[5:]
+    assert (inked == inked[:, :1]).all()  # level lines
+    assert inked[:, 0].mean() == pytest.approx(0.25, abs=0.05)
+    assert (shown[5:, 60:][~inked] == SAFE_COLOURS[1]).all()

@@ -15,6 +15,7 @@ from seg.card import ModelCard
 from seg.classes import ClassSet, safe_looks
 from seg.predictor import Segmentation
 from seg.render import disagreement, disagreement_colours, disagreement_picture, to_indexed
+from seg.ui.looks import look_value
 
 MAX_VIEW = 1600  # long side of what the browser draws, pixels; downloads have the photo's own size
 MAX_CONFIDENCE = 512  # confidence is smooth, so a small picture carries it
@@ -68,8 +69,8 @@ def _classes(class_set: ClassSet, results: Sequence[tuple[Segmentation, ModelCar
         {"en": english, "zh": chinese, "colour": list(colour)}
         for english, chinese, colour in zip(class_set.names, class_set.names_zh, class_set.colours, strict=True)
     ]
-    for class_id, (colour, pattern) in looks.items():
-        classes[class_id]["safe"] = {"colour": list(colour), "pattern": pattern}
+    for class_id, look in looks.items():
+        classes[class_id]["safe"] = look_value(look)
     return classes
 
 

@@ -242,8 +242,7 @@ VIEWER: dict[str, dict[str, str]] = {
         "confidence": "Confidence",
         "opacity": "Opacity",
         "safe": "Safe for colour-blind eyes",
-        "safeTitle": "Colours that differ with red-green and blue-yellow colour blindness too, and a pattern per "
-        "class. Downloads keep VOC's colours.",
+        "safeTitle": "Colours that differ with red-green and blue-yellow colour blindness too, a pattern per class.",
         "safeNote": "Downloads keep VOC's colours.",
         "meanSure": "mean confidence",
         "chips": "Show or hide classes",
@@ -277,7 +276,7 @@ VIEWER: dict[str, dict[str, str]] = {
         "confidence": "置信度",
         "opacity": "不透明度",
         "safe": "色盲友好配色",
-        "safeTitle": "红绿色盲和蓝黄色盲也能区分的颜色，每个类别再加一种花纹。下载的文件仍用 VOC 的颜色。",
+        "safeTitle": "红绿色盲和蓝黄色盲也能区分的颜色，每个类别再加一种花纹。",
         "safeNote": "下载的文件仍用 VOC 的颜色。",
         "meanSure": "平均置信度",
         "chips": "显示或隐藏类别",

@@ -16,9 +16,9 @@ from page_server import PageServer
 from test_lab_page import open_lesson, shown, wait_for_board
 from test_page import CAT, COMPARE, LANGUAGES, SEGMENT, Visitor, browser  # noqa: F401, a fixture
 
-from seg.classes import SAFE_COLOURS, VOC
+from seg.classes import SAFE_COLOURS, VOC, safe_looks
 from seg.ui.lessons import LESSONS
-from seg.ui.text import say
+from seg.ui.text import VIEWER, say
 
 pytestmark = pytest.mark.browser
 
@@ -188,6 +188,33 @@ def test_colour_blind_view(everybody):
     assert (before[ids == 8] == VOC.colours[8]).all()
 
 
+def test_colour_blind_view_of_the_lab(everybody):
+    """The lesson's own switch is the viewers' too; pictures and swatches change in the browser alone."""
+    visitor, page = everybody, everybody.page
+    go(visitor, "segment", "en")
+    go(visitor, "fcn", "en")
+    board = page.locator("#board-fcn")
+    masks = board.locator("img[alt*='cat ']")
+    before = masks.evaluate_all("nodes => nodes.map(node => node.src)")
+    assert len(before) >= 3
+    switch = board.get_by_label(VIEWER["en"]["safe"])
+    with visitor.asks_nothing():
+        switch.check()
+        now = masks.evaluate_all("nodes => nodes.map(node => node.src)")
+        assert all(one != other for one, other in zip(before, now, strict=True))
+        assert switch.evaluate("node => node === document.activeElement")  # drawn anew, the focus stays
+        assert page.locator(f"{SEGMENT} .viewer-safe input").is_checked()
+    assert findings(visitor, "#board-fcn") == []
+    go(visitor, "pixel", "en")
+    look = safe_looks(range(len(VOC)))[8]  # the cat in the middle
+    swatch = page.locator("#board-pixel .board-swatch").first
+    assert swatch.evaluate("node => getComputedStyle(node).backgroundColor") == f"rgb{look.colour}"
+    go(visitor, "fcn", "en")
+    with visitor.asks_nothing():
+        board.get_by_label(VIEWER["en"]["safe"]).uncheck()
+    assert masks.evaluate_all("nodes => nodes.map(node => node.src)") == before
+
+
 # By keys alone
 
 SEEN_FOCUS = """() => {
@@ -216,6 +243,38 @@ def tab_to(visitor: Visitor, selector: str, *, key: str = "Tab") -> None:
 
 def tab(name: str) -> str:
     return f"[role=tab][data-name='{say('en', name + '_tab')}']"
+
+
+# What can be used with the pointer, is in sight, and never had the focus.
+UNREACHED = """at => {
+    const kinds = "button, a[href], input, textarea, summary, [role=button]";
+    const usable = [...document.querySelectorAll(`${at} :is(${kinds})`)].filter((node) =>
+        !node.disabled && !node.closest("[aria-hidden=true]") && node.getBoundingClientRect().width > 4
+        && node.checkVisibility({ opacityProperty: true }));
+    return usable.filter((node) => !node.dataset.reached).map((node) => node.outerHTML.slice(0, 160));
+}"""
+
+
+@pytest.mark.parametrize("key", LESSON_KEYS)
+def test_every_lesson_is_reached_by_keys(everybody, key):
+    page, lesson = everybody.page, f"#lesson-{key}"
+    page.set_viewport_size(WINDOWS["desk"])
+    go(everybody, key, "en")
+    page.locator(f"#lesson input[value={key}]").focus()
+    hidden, inside = [], False
+    for _ in range(150):
+        page.keyboard.press("Tab")
+        here = page.evaluate("at => Boolean(document.activeElement.closest(at))", lesson)
+        if inside and not here and page.evaluate("document.activeElement !== document.body"):
+            break  # past the lesson; on the body for a moment: Gradio's list of choices has closed
+        if here:
+            inside = True
+            page.evaluate("document.activeElement.dataset.reached = 1")
+            hidden += filter(None, [page.evaluate(SEEN_FOCUS)])
+    assert inside
+    assert not hidden, "focus not seen on\n" + "\n".join(hidden)
+    unreached = page.evaluate(UNREACHED, lesson)
+    assert not unreached, "not reached\n" + "\n".join(unreached)
 
 
 @contextmanager

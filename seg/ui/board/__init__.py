@@ -17,6 +17,10 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
+from seg.classes import Look
+from seg.ui.looks import SCRIPT, look_value
+from seg.ui.text import VIEWER
+
 _HERE = Path(__file__).parent
 MAX_SIDE = 720  # of a picture on the board, pixels; larger ones are reduced
 
@@ -33,6 +37,7 @@ WORDS: dict[str, Words] = {
     },
     "table": {"en": "The chart as a table", "zh": "用表格看这幅图"},
     "empty": {"en": "Choose a photo, or try an example.", "zh": "请选择一张照片，或试试示例。"},
+    **{key: {language: words[key] for language, words in VIEWER.items()} for key in ("safe", "safeTitle")},
 }
 
 
@@ -52,6 +57,7 @@ def make_board(*, elem_id: str, language: str) -> gr.HTML:
         html_template=(_HERE / "board.html").read_text("utf-8"),
         css_template=(_HERE / "board.css").read_text("utf-8"),
         js_on_load=f"const WORDS = {json.dumps(WORDS, ensure_ascii=False)};\n"
+        + SCRIPT
         + (_HERE / "board.js").read_text("utf-8"),
         elem_id=elem_id,
         elem_classes="seglab-board",
@@ -76,6 +82,7 @@ def picture(
     *,
     note: Text = "",
     alt: Text = "",
+    safe: Image.Image | None = None,
     pixelated: bool = False,
     pick: bool = False,
     shapes: Sequence[dict[str, Any]] = (),
@@ -87,18 +94,16 @@ def picture(
         title: above it.
         note: below it, small.
         alt: what it shows beside title and note, for who cannot see it.
+        safe: the same in colours that are safe for the colour-blind, for who switched to them.
         pixelated: enlarge it in squares, for pictures of few pixels whose pixels are the point.
         pick: a click or Enter on it triggers the board's event `pick`.
         shapes: `dot`, `box` and `line`, in pixels of `image` as it is given.
     """
     image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
     width, height = image.size
-    scale = min(1.0, MAX_SIDE / max(image.size))
-    if scale < 1:
-        method = Image.Resampling.NEAREST if image.mode == "P" else Image.Resampling.LANCZOS
-        image = image.resize((max(1, round(width * scale)), max(1, round(height * scale))), method)
     return {
         "src": _data_url(image),
+        "safe": None if safe is None else _data_url(safe),
         "width": width,
         "height": height,
         "title": title,
@@ -125,9 +130,19 @@ def table(head: Sequence[Any], rows: Sequence[Sequence[Any]], *, title: Text = "
     return {"kind": "table", "title": title, "head": list(head), "rows": [list(row) for row in rows]}
 
 
-def cell(words: Text, *, bar: float | None = None, swatch: Sequence[int] | None = None) -> dict[str, Any]:
-    """A cell with a bar of that share (0 to 1) behind its text, or a swatch of that colour (RGB) before it."""
-    return {"text": words, "bar": bar, "swatch": None if swatch is None else [int(value) for value in swatch]}
+def cell(
+    words: Text, *, bar: float | None = None, swatch: Sequence[int] | None = None, safe: Look | None = None
+) -> dict[str, Any]:
+    """A cell with a bar of that share (0 to 1) behind its text, or a swatch of that colour (RGB) before it.
+
+    `safe` is how the swatch looks for who switched to colours that are safe for the colour-blind.
+    """
+    return {
+        "text": words,
+        "bar": bar,
+        "swatch": None if swatch is None else [int(value) for value in swatch],
+        "safe": None if safe is None else look_value(safe),
+    }
 
 
 def chart(
@@ -210,7 +225,12 @@ def grid(
 
 
 def _data_url(image: Image.Image) -> str:
-    """PNG for label maps and small pictures, where every pixel counts; JPEG for photographs."""
+    """At most `MAX_SIDE` pixels; PNG for label maps and small pictures, where every pixel counts, else JPEG."""
+    width, height = image.size
+    scale = min(1.0, MAX_SIDE / max(image.size))
+    if scale < 1:
+        method = Image.Resampling.NEAREST if image.mode == "P" else Image.Resampling.LANCZOS
+        image = image.resize((max(1, round(width * scale)), max(1, round(height * scale))), method)
     buffer = io.BytesIO()
     exact = image.mode == "P" or max(image.size) <= 128
     image = image if exact else image.convert("RGB")

@@ -3,7 +3,7 @@
 // props.value  {id, blocks} or null, made by the functions of seg/ui/board/__init__.py
 // props.lang   "en" or "zh"; both props may be missing at first. The page's own lang goes first: a board that was out of
 //              sight when the language changed comes back without the new prop
-// WORDS        the board's own words, put before this file by __init__.py
+// WORDS        the board's own words, put before this file by __init__.py, with looks.js
 //
 // Words are put in as text, never as HTML. A new language redraws; only `pick` and `choose` ask the server.
 
@@ -56,13 +56,18 @@ function tableOf(head, rows) {
 function oneCell(entry, first, kind) {
   const rich = entry && typeof entry === "object" && "text" in entry;
   const node = make(first ? "th" : "td", { scope: first ? "row" : null, class: kind });
-  if (rich && entry.swatch) node.append(make("span", { class: "board-swatch", "--c": `rgb(${entry.swatch})` }));
+  if (rich && entry.swatch) node.append(swatchOf(entry));
   node.append(say(rich ? entry.text : entry));
   if (rich && entry.bar != null) {
     node.classList.add("board-bar");
     node.style.setProperty("--share", `${100 * Math.min(1, Math.max(0, entry.bar))}%`);
   }
   return node;
+}
+
+function swatchOf({ swatch, safe }) {
+  const background = safe && isSafe() ? backgroundOf(safe) : `rgb(${swatch})`;
+  return make("span", { class: "board-swatch", "--c": background });
 }
 
 function stripOf({ name, note, boxes }) {
@@ -100,7 +105,7 @@ function oneGrid({ values, title, note, marked }) {
 // --- pictures ---------------------------------------------------------------------------------------------------------
 
 function onePicture(item) {
-  const image = make("img", { src: item.src, width: item.width, height: item.height, class: item.pixelated ? "board-pixels" : "" });
+  const image = make("img", { src: (isSafe() && item.safe) || item.src, width: item.width, height: item.height, class: item.pixelated ? "board-pixels" : "" });
   image.alt = [item.title, item.note, item.alt].map(say).filter(Boolean).join(". ");
   const frame = make("div", { class: "board-frame" }, image, shapesOf(item));
   if (item.pick) makePickable(frame, item, image.alt);
@@ -223,6 +228,14 @@ function rangeOf(values) {
   return low === high ? [low - 0.5, high + 0.5] : [low, high];
 }
 
+// Above what has other colours to offer, the switch to them.
+function safeSwitch(blocks) {
+  if (!blocks.some((block) => block.items?.some((item) => item.safe))) return null;
+  const box = make("input", { type: "checkbox", "aria-label": say(WORDS.safe), onchange: () => makeSafe(box.checked) });
+  box.checked = isSafe();
+  return make("label", { class: "board-safe", title: say(WORDS.safeTitle) }, box, say(WORDS.safe));
+}
+
 // --- life -------------------------------------------------------------------------------------------------------------
 
 function draw() {
@@ -233,7 +246,9 @@ function draw() {
   const empty = root.querySelector(".board-empty");
   empty.textContent = say(WORDS.empty);
   empty.hidden = Boolean(value);
-  root.querySelector(".board-blocks").replaceChildren(...(value ? value.blocks.map((block) => BLOCKS[block.kind](block)) : []));
+  const blocks = value ? value.blocks : [];
+  const drawn = [safeSwitch(blocks), ...blocks.map((block) => BLOCKS[block.kind](block))];
+  root.querySelector(".board-blocks").replaceChildren(...drawn.filter(Boolean));
   for (const box of root.querySelectorAll('.board-strip [aria-pressed="true"]')) showInRow(box);
   if (focused) [...root.querySelectorAll("[aria-label]")].find((node) => nameOf(node) === focused)?.focus({ preventScroll: true });
   root.dataset.shown = value ? value.id : ""; // tests and screenshots wait for this
@@ -241,6 +256,7 @@ function draw() {
 
 watch("value", draw);
 watch("lang", draw);
+whenSafe(root, draw);
 // page.js sets the page's lang again and again, also to what it is: draw only what is in the wrong language.
 new MutationObserver((_, observer) => {
   if (!root.isConnected) observer.disconnect();

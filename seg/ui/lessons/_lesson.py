@@ -11,10 +11,10 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from seg.classes import ClassSet
+from seg.classes import ClassSet, Look, safe_looks
 from seg.render import legend, overlay, share_text
 from seg.transforms import Geometry
-from seg.ui.board import MAX_SIDE, Block, Text, Words, both, picture
+from seg.ui.board import MAX_SIDE, Block, Text, Words, both, cell, picture
 from seg.ui.networks import comparable, default_networks, load_title
 
 HEADINGS: dict[str, Words] = {
@@ -96,7 +96,41 @@ def label_picture(
     photo: Image.Image, label_map: np.ndarray, classes: ClassSet, title: Text, **more: Any
 ) -> dict[str, Any]:
     """The photo with its classes tinted, and in words what they are; `more` as for `picture`."""
-    return picture(overlay(photo, label_map, classes), title, alt=shares_in_words(label_map, classes), **more)
+    images = tinted(photo, label_map, classes)
+    return picture(title=title, alt=shares_in_words(label_map, classes), **images, **more)
+
+
+def tinted(
+    photo: Image.Image,
+    label_map: np.ndarray,
+    classes: ClassSet,
+    *,
+    opacity: float = 0.6,
+    crop: tuple[int, int, int, int] | None = None,
+) -> dict[str, Any]:
+    """What `picture` takes to show an overlay, or this part of one: `image`, and `safe` for the colour-blind.
+
+    Parts are there for their outlines, which a pattern would hide: they have the colours alone.
+    """
+    looks = class_looks(classes)
+    if crop is not None:
+        looks = {class_id: Look(look.colour, 0) for class_id, look in looks.items()}
+    drawn = {
+        "image": overlay(photo, label_map, classes, opacity=opacity),
+        "safe": overlay(photo, label_map, classes, opacity=opacity, looks=looks),
+    }
+    return drawn if crop is None else {name: image.crop(crop) for name, image in drawn.items()}
+
+
+def class_looks(classes: ClassSet) -> dict[int, Look]:
+    """The lab's looks for the colour-blind: the same for a class in all pictures, whatever a network finds."""
+    return safe_looks(range(len(classes)))
+
+
+def class_cell(classes: ClassSet, class_id: int, words: Words | None = None, **more: Any) -> dict[str, Any]:
+    """A table's cell with a class's name, or other words about it, and its colour; `more` as for `cell`."""
+    words = words or both(classes.names[class_id], classes.names_zh[class_id])
+    return cell(words, swatch=classes.colours[class_id], safe=class_looks(classes).get(class_id), **more)
 
 
 def at_most(photo: Image.Image, geometry: Geometry, side: int = MAX_SIDE) -> tuple[Image.Image, Geometry]:

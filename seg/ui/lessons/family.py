@@ -13,8 +13,8 @@ from seg import Predictor, list_checkpoints, load_predictor
 from seg.classes import ClassSet
 from seg.explain.crf import CrfSettings, colour_steps, dense_crf_steps
 from seg.render import changed_picture, share_text
-from seg.ui.board import Block, Words, both, cell, chart, picture, pictures, table, text
-from seg.ui.lessons._lesson import Lesson, at_most, choice, label_picture, slider
+from seg.ui.board import Block, Words, both, chart, picture, pictures, table, text
+from seg.ui.lessons._lesson import Lesson, at_most, choice, class_cell, label_picture, slider
 from seg.ui.networks import comparable, load_title
 
 FAMILY = {"deeplabv1": "DeepLab v1", "deeplabv2": "DeepLab v2", "deeplabv3": "DeepLabV3"}
@@ -173,7 +173,7 @@ def _shares(before: np.ndarray, after: np.ndarray, classes: ClassSet) -> Block:
     first, then = (np.bincount(ids.ravel(), minlength=len(classes)) / ids.size for ids in (before, after))
     rows = [
         [
-            cell(both(classes.names[i], classes.names_zh[i]), swatch=classes.colours[i]),
+            class_cell(classes, int(i)),
             share_text(float(first[i])),
             share_text(float(then[i])),
         ]

@@ -14,9 +14,9 @@ from seg import list_checkpoints, load_predictor
 from seg.classes import VOC, ClassSet
 from seg.explain.fcn import Fusion, fuse_scores, rim, score_maps, summands, transition_width
 from seg.models.fcn import FCN
-from seg.render import confidence_picture, overlay, share_text, signed_picture
-from seg.ui.board import Block, Words, both, box, cell, chart, dot, picture, pictures, table, text
-from seg.ui.lessons._lesson import Control, Lesson, choice, label_picture, shares_in_words, slider
+from seg.render import confidence_picture, share_text, signed_picture
+from seg.ui.board import Block, Words, both, box, chart, dot, picture, pictures, table, text
+from seg.ui.lessons._lesson import Control, Lesson, choice, class_cell, label_picture, shares_in_words, slider, tinted
 
 FAMILY = ("fcn32s", "fcn16s", "fcn8s")  # coarsest first
 TITLES = {"fcn32s": "FCN-32s", "fcn16s": "FCN-16s", "fcn8s": "FCN-8s"}
@@ -239,7 +239,7 @@ def _summand_table(parts: dict[int, torch.Tensor], at: tuple[int, int], class_id
     best = [int(i) for i in np.argsort(-sums)[:2]]
     rows = []
     for i in dict.fromkeys([*best, class_id]):
-        name = cell(both(*_named(classes, i)), swatch=classes.colours[i])
+        name = class_cell(classes, i)
         rows.append([name, *(f"{column[i]:+.2f}" for column in columns.values()), f"{sums[i]:.2f}"])
     head = [
         both("Class", "类别"),
@@ -269,9 +269,9 @@ def _edge_zoom(
     certain = [drawn[0]]
     for view in views:
         own_cell = _score_cell(view, at, (x0, y0))
-        labelled = overlay(small, view.label_map, classes, opacity=0.45).crop(crop)
+        labelled = tinted(small, view.label_map, classes, opacity=0.45, crop=crop)
         inside = shares_in_words(view.label_map[y0:y1, x0:x1], classes)
-        drawn.append(picture(labelled, view.title, alt=inside, pixelated=True, shapes=[own_cell, centre]))
+        drawn.append(picture(title=view.title, alt=inside, pixelated=True, shapes=[own_cell, centre], **labelled))
         share = confidence_picture(view.probabilities[class_id, y0:y1, x0:x1])
         certain.append(picture(share, view.title, pixelated=True, shapes=[own_cell, centre]))
     across, places, here = _direction(views[-1].probabilities[class_id], at, crop)

@@ -21,7 +21,7 @@ from seg.explain.receptive_field import (
 )
 from seg.render import share_text
 from seg.ui.board import Block, Words, both, box, cell, dot, picture, pictures, table, text
-from seg.ui.lessons._lesson import Lesson, choice, networks
+from seg.ui.lessons._lesson import Lesson, choice, class_cell, networks
 
 TOP = 5
 Point = tuple[int, int]
@@ -79,7 +79,7 @@ def _likeliest(predictors: list[Predictor], found: list[np.ndarray]) -> Block:
         for i in np.argsort(-probabilities)[:TOP].tolist():
             share = f"{100 * probabilities[i]:.1f} %"
             words = both(f"{classes.names[i]} {share}", f"{classes.names_zh[i]} {share}")
-            row.append(cell(words, bar=float(probabilities[i]), swatch=classes.colours[i]))
+            row.append(class_cell(classes, i, words, bar=float(probabilities[i])))
         rows.append(row)
     head: list[Words | str] = [both("Network", "网络"), *(f"{i}." for i in range(1, TOP + 1))]
     return table(head, rows, title=both("The five likeliest classes", "最可能的五个类别"))

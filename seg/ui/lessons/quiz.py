@@ -27,11 +27,11 @@ from seg.explain.unet import skip_strides, unet_logits
 from seg.models.deeplab import DeepLabV3
 from seg.models.fcn import FCN
 from seg.models.unet import UNet
-from seg.render import changed_picture, disagreement, disagreement_colours, disagreement_picture, overlay, share_text
+from seg.render import changed_picture, disagreement, disagreement_colours, disagreement_picture, share_text
 from seg.ui import log
 from seg.ui.board import Block, Text, Words, both, box, cell, picture, pictures, table, text
 from seg.ui.lessons import aspp, fcn, skips
-from seg.ui.lessons._lesson import Extra, Lesson, Parts, Surroundings, label_picture, shares_in_words
+from seg.ui.lessons._lesson import Extra, Lesson, Parts, Surroundings, label_picture, shares_in_words, tinted
 from seg.ui.networks import default_networks, load_title
 from seg.ui.photo import fingerprint, open_photo
 from seg.ui.text import say
@@ -199,9 +199,9 @@ def _differences(photo: Image.Image, predictors: Sequence[Predictor], label_maps
     titles = [predictor.card.title for predictor in predictors]
     crops = [
         picture(
-            overlay(photo, label_map, classes, opacity=0.3).crop((x, y, x + size, y + size)),
-            title,
+            title=title,
             alt=shares_in_words(label_map[y : y + size, x : x + size], classes),
+            **tinted(photo, label_map, classes, opacity=0.3, crop=(x, y, x + size, y + size)),
         )
         for title, label_map in zip(titles, label_maps, strict=True)
     ]

@@ -16,7 +16,7 @@ from seg.metrics import ConfusionMatrix
 from seg.models.unet import UNet, UNetPlusPlus
 from seg.render import changed_picture, share_text
 from seg.ui.board import Block, both, cell, picture, pictures, table, text
-from seg.ui.lessons._lesson import Lesson, choice, label_picture
+from seg.ui.lessons._lesson import Lesson, choice, class_cell, label_picture
 from seg.ui.lessons.truth import label_of, share_cell
 
 STRIDES = (16, 8, 4, 2)
@@ -97,7 +97,7 @@ def _shares(predictor: Predictor, intact: np.ndarray, now: np.ndarray) -> list[B
     agreement = agreement_iou(intact, now, len(classes))
     rows = [
         [
-            cell(both(classes.names[i], classes.names_zh[i]), swatch=classes.colours[i]),
+            class_cell(classes, int(i)),
             share_text(before[i]),
             share_text(after[i]),
             f"{agreement[i]:.2f}",

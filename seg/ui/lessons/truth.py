@@ -19,9 +19,20 @@ from seg.explain.truth import WIDTHS, Score, nearest, score, scored_size, wrong_
 from seg.explain.unet import Treatment, skip_strides, unet_logits
 from seg.labels import InvalidLabelError, read_label
 from seg.models.unet import UNet
-from seg.render import changed_picture, share_text, to_indexed
+from seg.render import changed_picture, patterned, share_text, to_indexed
 from seg.ui.board import Block, Text, Words, both, cell, chart, picture, pictures, table, text
-from seg.ui.lessons._lesson import Extra, Lesson, Parts, Surroundings, choice, networks, shares_in_words, switch
+from seg.ui.lessons._lesson import (
+    Extra,
+    Lesson,
+    Parts,
+    Surroundings,
+    choice,
+    class_cell,
+    class_looks,
+    networks,
+    shares_in_words,
+    switch,
+)
 from seg.ui.networks import comparable
 from seg.ui.painter import make_painter, painter_photo, read_painting
 from seg.ui.photo import PhotoInput, fingerprint, open_photo
@@ -144,7 +155,8 @@ def _pictures(
 ) -> Block:
     classes = predictors[0].card.classes
     in_it = shares_in_words(target, classes)
-    shown = [picture(to_indexed(target, classes), both("The label", "标签"), alt=in_it)]
+    safe = patterned(target, classes, class_looks(classes))
+    shown = [picture(to_indexed(target, classes), both("The label", "标签"), alt=in_it, safe=safe)]
     for predictor, label_map in zip(predictors, label_maps, strict=True):
         wrong = wrong_pixels(target, label_map)
         share = share_text(float(wrong.sum() / (target != IGNORE_INDEX).sum()))
@@ -205,7 +217,7 @@ def _per_class(predictors: Sequence[Predictor], scores: Sequence[Score], classes
     for i in range(len(classes)):
         values = [found.iou[i] for found in scores]
         if not all(math.isnan(value) for value in values):
-            name = cell(both(classes.names[i], classes.names_zh[i]), swatch=classes.colours[i])
+            name = class_cell(classes, i)
             rows.append([name, *map(share_cell, values)])
     totals = (
         (both("mean (mIoU)", "平均（mIoU）"), [found.miou for found in scores]),

@@ -8,6 +8,7 @@ from pathlib import Path
 import gradio as gr
 
 from seg.render import confidence_colours
+from seg.ui.looks import SCRIPT
 from seg.ui.text import VIEWER
 
 _HERE = Path(__file__).parent
@@ -28,10 +29,10 @@ def make_viewer(*, elem_id: str, language: str) -> gr.HTML:
 
 
 def _script() -> str:
-    """viewer.js and the constants it reads.
+    """viewer.js, and what it reads and calls.
 
     They are no props: Gradio sends a tab that was never open only the props that changed, and forgets the others.
     """
     constants = {"TEXT": VIEWER, "RAMP_COLOURS": confidence_colours().tolist()}
     lines = [f"const {name} = {json.dumps(value, ensure_ascii=False)};" for name, value in constants.items()]
-    return "\n".join([*lines, (_HERE / "viewer.js").read_text("utf-8")])
+    return "\n".join([*lines, SCRIPT, (_HERE / "viewer.js").read_text("utf-8")])

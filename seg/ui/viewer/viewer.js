@@ -3,13 +3,13 @@
 //
 // props.value  {id, photo, classes, networks, disagreement, expected} or null, made by seg/ui/payload.py
 // props.lang   "en" or "zh"; both props may be missing at first
-// TEXT         the words per language;  RAMP_COLOURS  256 colours for confidence: put before this file by __init__.py
+// TEXT         the words per language;  RAMP_COLOURS  256 colours for confidence: put before this file by __init__.py,
+//              with looks.js
 //
 // Two layers of pictures: a canvas per pane shows, small typed arrays (ids, confidence) answer "what is here?".
 
 const root = element.querySelector(".viewer");
 const part = (name) => root.querySelector(".viewer-" + name);
-const SAFE = "seglab-safe-colours"; // a key in the browser's storage, and an event that tells the other viewer
 const view = { mode: "colours", opacity: 0.6, hidden: new Set(), point: null, safe: false };
 const MODES = ["colours", "outline", "confidence"];
 const PHONE = matchMedia("(max-width: 640px)");
@@ -86,33 +86,13 @@ async function decode(value) {
 
 // --- painting -------------------------------------------------------------------------------------------------------
 
-// What marks a class beside its colour, in the view for the colour-blind: whether the pixel (x, y) of a tile of p x p
-// pixels has ink, lines being t wide. Number 0 has none. classes.py knows how many there are.
-const PATTERNS = [
-  () => false,
-  (x, y, p, t) => (x + y) % p < t,
-  (x, y, p, t) => y % p < t,
-  (x, y, p) => (x - p / 2) ** 2 + (y - p / 2) ** 2 < (p / 4) ** 2,
-  (x, y, p, t) => (x + p - y) % p < t,
-  (x, y, p, t) => x % p < t,
-  (x, y, p, t) => x % p < t || y % p < t,
-  (x, y, p, t) => (x + y) % p < t || (x + p - y) % p < t,
-];
-
-function tileOf(pattern, p) {
-  const t = Math.max(1, Math.round(p / 5));
-  return Uint8Array.from({ length: p * p }, (_, i) => PATTERNS[pattern](i % p, Math.floor(i / p), p, t));
-}
-
-const inkOn = ([r, g, b]) => (0.3 * r + 0.6 * g + 0.1 * b > 120 ? [0, 0, 0] : [255, 255, 255]);
-
 // Puts ink wherever a class's pattern wants some and the class's own colour has been painted.
 function hatch(out, ids, colours, p) {
   const inks = new Uint32Array(256);
   const tiles = new Array(256);
   scene.value.classes.forEach(({ safe }, id) => {
     if (!safe || !colours[id] || !safe.pattern) return;
-    inks[id] = opaque(inkOn(safe.colour));
+    inks[id] = opaque(safe.ink);
     tiles[id] = tileOf(safe.pattern, p);
   });
   ids.forEach((id, i) => {
@@ -335,15 +315,8 @@ function named(id) {
 
 function swatchOf(id) {
   const swatch = make("span", { className: "viewer-swatch" });
-  swatch.style.background = `rgb(${colourOf(id)})`;
-  const { safe } = scene.value.classes[id];
-  if (!view.safe || !safe || !safe.pattern) return swatch;
-  const side = 8;
-  const tile = make("canvas", { width: side, height: side });
-  const context = tile.getContext("2d");
-  context.fillStyle = `rgb(${inkOn(safe.colour)})`;
-  tileOf(safe.pattern, side).forEach((inked, i) => inked && context.fillRect(i % side, Math.floor(i / side), 1, 1));
-  swatch.style.background = `url(${tile.toDataURL()}) rgb(${safe.colour})`;
+  const { colour, safe } = scene.value.classes[id];
+  swatch.style.background = view.safe && safe ? backgroundOf(safe) : `rgb(${colour})`;
   return swatch;
 }
 
@@ -545,15 +518,7 @@ part("opacity").querySelector("input").addEventListener("input", (event) => {
   part("opacity").querySelector("output").textContent = event.target.value + " %";
   drawPanes();
 });
-// --- the view for the colour-blind: one switch for both viewers, remembered by the browser ------------------------------
-
-function readSafe() {
-  try {
-    return localStorage.getItem(SAFE) === "1";
-  } catch {
-    return false; // a browser that keeps nothing
-  }
-}
+// --- the view for the colour-blind, see looks.js ----------------------------------------------------------------------
 
 function applySafe(on) {
   view.safe = on;
@@ -566,20 +531,9 @@ function applySafe(on) {
   repaint();
 }
 
-part("safe").querySelector("input").addEventListener("change", (event) => {
-  const on = event.target.checked;
-  try {
-    localStorage.setItem(SAFE, on ? "1" : "0");
-  } catch {
-    // then it lasts as long as the page
-  }
-  document.dispatchEvent(new CustomEvent(SAFE, { detail: on }));
-});
-document.addEventListener(SAFE, function told(event) {
-  if (root.isConnected) applySafe(event.detail);
-  else document.removeEventListener(SAFE, told);
-});
-applySafe(readSafe());
+part("safe").querySelector("input").addEventListener("change", (event) => makeSafe(event.target.checked));
+whenSafe(root, applySafe);
+applySafe(isSafe());
 
 watch("value", show);
 watch("lang", () => nameAll());
