@@ -131,3 +131,11 @@ def test_a_photo_turned_away_at_the_door_is_in_the_log(page_server, written):
         ("photo", "refused", "missing"),
     ]
     assert "holiday" not in page_server.said()
+
+
+def test_a_file_refused_while_it_arrives_is_in_the_log(page_server, written):
+    files = {"files": ("holiday_secret.jpg", bytes(30_000_001))}
+    assert httpx.post(f"{page_server.url}/gradio_api/upload", files=files, timeout=120).status_code == 413
+    (line,) = written()
+    assert (line["endpoint"], line["outcome"], line["reason"]) == ("upload", "refused", "bytes")
+    assert "holiday" not in page_server.said()

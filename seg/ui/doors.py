@@ -11,7 +11,7 @@ import re
 
 from gradio import processing_utils
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from seg.ui.photo import turned_away
 
@@ -23,7 +23,10 @@ _OPEN = re.compile(
 
 
 class ShutDoors:
-    """ASGI middleware: below `/gradio_api/` there is nothing but what is open."""
+    """ASGI middleware: below `/gradio_api/` there is nothing but what is open.
+
+    A file that Gradio refuses while it arrives, because it is too large, never reaches a request: the log tells of it.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -34,7 +37,16 @@ class ShutDoors:
         if scope["type"] == "http" and below and not _OPEN.fullmatch(route):
             await PlainTextResponse("There is nothing here.", 404)(scope, receive, send)
         else:
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, _telling(send))
+
+
+def _telling(send: Send) -> Send:
+    async def told(message: Message) -> None:
+        if message.get("status") == 413:
+            turned_away("bytes", "upload")
+        await send(message)
+
+    return told
 
 
 def fetch_nothing() -> None:

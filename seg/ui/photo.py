@@ -159,7 +159,7 @@ def refuse(reason: str, language: str) -> None:
 
 def turned_away(reason: str, endpoint: str = "photo") -> Refusal:
     """A photo that Gradio hands over does not even reach the request it came with: it gets a line in the log here."""
-    refusal = Refusal(reason, "en")
+    refusal = Refusal(reason, "en", limit=MAX_BYTES // 1_000_000)
     with suppress(Refusal), log.request(endpoint):
         raise refusal
     return refusal
