@@ -45,7 +45,7 @@ def test_a_run_with_a_teacher_and_lovasz_goes_on_as_if_nothing_had_happened(
 ) -> None:
     recipe = replace(
         recipe, **SEVERAL_STEPS, teacher=str(soft_labels), teacher_weight=0.7, teacher_temperature=2.0,
-        lovasz_weight=0.5, workers=1,
+        lovasz_weight=0.5, cutmix=0.5, workers=1,
     )  # fmt: skip
     card = fit(recipe, tmp_path / "whole", resume=False, command="")
     with monkeypatch.context() as patch:
@@ -183,7 +183,14 @@ def test_lovasz_softmax_is_nothing_for_a_certain_right_answer_and_for_no_labels(
 
 
 @pytest.mark.parametrize(
-    "change", [{"teacher_weight": 1.1}, {"teacher_weight": -0.1}, {"teacher_temperature": 0.0}, {"lovasz_weight": -1.0}]
+    "change",
+    [
+        {"teacher_weight": 1.1},
+        {"teacher_weight": -0.1},
+        {"cutmix": 1.5},
+        {"teacher_temperature": 0.0},
+        {"lovasz_weight": -1.0},
+    ],
 )
 def test_weights_out_of_range_are_named(recipe: Recipe, change: dict[str, float]) -> None:
     (key,) = change

@@ -16,7 +16,7 @@ from seg.classes import IGNORE_INDEX, VOC
 from seg.models import build_model
 from seg.predictor import Predictor
 from seg.transforms import Preprocess
-from train.augment import Augment
+from train.augment import Augment, cutmix
 from train.config import Recipe, load_recipe
 from train.data import BadPairsError, DrawnSamples, Pair, balanced_weights, check_pairs, voc_pairs
 from train.encoder import encoder_of, init_encoder, keep_in_float32
@@ -143,6 +143,34 @@ def test_a_sample_depends_on_its_position_alone(voc: Path, recipe: Recipe) -> No
 
 
 # Augmentation
+
+
+@pytest.mark.parametrize("side", [64, 50])
+def test_cutmix_pastes_the_neighbour_with_all_that_is_said_about_it(side: int) -> None:
+    numbers = torch.arange(40)
+    coarse = len(range(2, side, 4))
+    batch = [
+        numbers.float().view(-1, 1, 1, 1).expand(-1, 3, side, side),
+        numbers.view(-1, 1, 1).expand(-1, side, side),
+        numbers.half().view(-1, 1, 1, 1).expand(-1, 5, coarse, coarse),
+        (numbers % 2 == 0).view(-1, 1, 1).expand(-1, coarse, coarse),
+    ]
+    torch.manual_seed(0)
+    x, target, soft, counted = cutmix(batch, 1.0)
+    pasted = target == (numbers.view(-1, 1, 1) - 1) % 40
+    assert (pasted | (target == numbers.view(-1, 1, 1))).all()
+    assert (x == target[:, None]).all()
+    assert (soft == target[:, None, 2::4, 2::4]).all()
+    assert (counted == (target[:, 2::4, 2::4] % 2 == 0)).all()
+    shares = pasted.float().mean(dim=(1, 2))
+    assert 0.15 < shares.min() < shares.max() < 0.6
+    for picture in pasted.float():  # a rectangle, and nothing but
+        assert torch.equal(picture, torch.outer(picture.amax(dim=1), picture.amax(dim=0)))
+    assert len({tuple(picture.flatten().tolist()) for picture in pasted.float()}) > 30
+    some, _ = cutmix(batch[:2], 0.3)
+    assert 2 < (some != batch[0]).flatten(1).any(dim=1).sum() < 25
+    for own, kept in zip(batch, cutmix(batch, 0.0), strict=True):
+        assert torch.equal(own, kept)
 
 
 @pytest.mark.parametrize("seed", range(12))

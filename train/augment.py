@@ -1,6 +1,8 @@
-"""Augmentation of photograph and label together, with torchvision's transforms.v2."""
+"""Augmentation: photograph and label together, with torchvision's transforms.v2; then pictures of a batch, mixed."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from PIL import Image
@@ -10,6 +12,7 @@ from torchvision.transforms import v2
 from seg.classes import IGNORE_INDEX
 from seg.transforms import Preprocess
 from train.config import Recipe
+from train.soft_labels import OFFSET, STRIDE
 
 
 class Positions(tv_tensors.Mask):
@@ -53,6 +56,34 @@ class Augment:
         positions = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))
         x, target, positions = self.transform(*_tensors(image, label), Positions(positions))
         return tuple(tensor.as_subclass(torch.Tensor) for tensor in (x, target, positions))
+
+
+def cutmix(batch: Sequence[torch.Tensor], probability: float) -> list[torch.Tensor]:
+    """Paste a rectangle of its neighbour in the batch over each picture, with this probability; labels go with pixels.
+
+    Yun et al.: "CutMix", ICCV 2019; for segmentation French et al., BMVC 2020. A sofa then no longer stands in the one
+    room that it was learned in. The rectangle covers a quarter to a half of the picture, in any shape up to 1 : 4.
+
+    Args:
+        batch: x (n, 3, c, c) and target (n, c, c); with a teacher also what `SoftLabels.at` returns, for the pixels
+            2, 6, 10, ... of both axes.
+    """
+    n, _, side, _ = batch[0].shape
+    area = torch.empty(n).uniform_(0.25, 0.5) * (torch.rand(n) < probability)
+    shape = torch.empty(n).uniform_(-1, 1).exp2()  # square root of height to width
+    rows, columns = (_stretches(side, area.sqrt() * ratio) for ratio in (shape, 1 / shape))
+    pixels = (rows[:, :, None] & columns[:, None, :]).to(batch[0].device)  # (n, c, c)
+    coarse = pixels[:, OFFSET::STRIDE, OFFSET::STRIDE]
+    masks = [pixels[:, None], pixels, coarse[:, None], coarse]
+    return [torch.where(mask, own.roll(1, dims=0), own) for mask, own in zip(masks, batch, strict=False)]
+
+
+def _stretches(side: int, shares: torch.Tensor) -> torch.Tensor:
+    """(n, side) bool: for each share of `side` a stretch as long, somewhere; its ends are multiples of `STRIDE`."""
+    lengths = (shares.clamp(max=1) * side / STRIDE).round() * STRIDE
+    firsts = (torch.rand(len(shares)) * (side - lengths + 1) / STRIDE).floor() * STRIDE
+    at = torch.arange(side)
+    return (at >= firsts[:, None]) & (at < (firsts + lengths)[:, None])
 
 
 def _tensors(image: Image.Image, label: Image.Image) -> tuple[tv_tensors.Image, tv_tensors.Mask]:

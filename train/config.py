@@ -42,6 +42,7 @@ class Recipe:
         crop_size: side of the square training crop, pixels.
         scale: short side of the image before cropping, drawn from this range, pixels.
         brightness, contrast, saturation: strength of the colour jitter.
+        cutmix: how probably a rectangle of another picture is pasted over a picture, see `train.augment.cutmix`.
         batch_size: images per step, over all processes together.
         steps: optimizer steps.
         encoder_lr, head_lr: peak learning rates.
@@ -86,6 +87,7 @@ class Recipe:
     brightness: float = 0.3
     contrast: float = 0.3
     saturation: float = 0.3
+    cutmix: float = 0.0
     batch_size: int = 16
     steps: int = 1400
     encoder_lr: float = 6e-3
@@ -131,8 +133,9 @@ class Recipe:
                 raise ValueError(f"recipe key '{key}' takes {listed}, got {getattr(self, key)!r}")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"recipe key 'ema_decay' takes 0 (no average) to below 1, got {self.ema_decay}")
-        if not 0 <= self.teacher_weight <= 1:
-            raise ValueError(f"recipe key 'teacher_weight' takes 0 to 1, got {self.teacher_weight}")
+        for key in ("cutmix", "teacher_weight"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise ValueError(f"recipe key '{key}' takes 0 to 1, got {getattr(self, key)}")
         if not 0 < self.teacher_temperature < math.inf:
             raise ValueError(f"recipe key 'teacher_temperature' must be above 0, got {self.teacher_temperature}")
         if not 0 <= self.lovasz_weight < math.inf:

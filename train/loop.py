@@ -26,7 +26,7 @@ from tqdm import tqdm
 from seg.card import ModelCard
 from seg.models import DEFAULT_BACKBONE
 from seg.transforms import Preprocess
-from train.augment import Augment
+from train.augment import Augment, cutmix
 from train.config import Recipe
 from train.data import DrawnSamples, Pair, balanced_weights, check_pairs, data_title, evenly_chosen, listed_pairs
 from train.encoder import keep_in_float32
@@ -219,7 +219,7 @@ def _step(
     set_learning_rates(run.optimizer, recipe, run.step)
     # Dropout too depends on the step, not on how it came, and is another in each process.
     torch.manual_seed((recipe.seed * 1_000_003 + run.step) * accelerator.num_processes + accelerator.process_index)
-    x, target, *taught = batch
+    x, target, *taught = cutmix(batch, recipe.cutmix) if recipe.cutmix else batch
     x = x.to(accelerator.device, memory_format=torch.channels_last, non_blocking=True)  # (n, 3, c, c)
     target = target.to(accelerator.device, non_blocking=True)  # (n, c, c)
     with accelerator.autocast():
