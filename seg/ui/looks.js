@@ -5,17 +5,20 @@
 
 const SAFE = "seglab-safe-colours"; // a key in the browser's storage, and an event that tells the others
 
+const chosen = document.documentElement.dataset; // what was chosen on this page, if the browser keeps nothing
+
 function isSafe() {
   try {
-    return localStorage.getItem(SAFE) === "1";
+    return (chosen.safeColours ?? localStorage.getItem(SAFE)) === "1";
   } catch {
-    return false; // a browser that keeps nothing
+    return false;
   }
 }
 
 function makeSafe(on) {
+  chosen.safeColours = on ? "1" : "0";
   try {
-    localStorage.setItem(SAFE, on ? "1" : "0");
+    localStorage.setItem(SAFE, chosen.safeColours);
   } catch {
     // then it lasts as long as the page
   }

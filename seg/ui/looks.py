@@ -8,9 +8,8 @@ from typing import Any
 
 from seg.classes import PATTERNS, Look
 
-SCRIPT = f"const TILES = {json.dumps(PATTERNS.astype(int).tolist())};\n" + Path(__file__).with_suffix(".js").read_text(
-    "utf-8"
-)
+_TILES = json.dumps(PATTERNS.astype(int).tolist())
+SCRIPT = f"const TILES = {_TILES};\n" + Path(__file__).with_suffix(".js").read_text("utf-8")
 """What viewer and board have before their own script."""
 
 
