@@ -1,4 +1,4 @@
-"""Command line: python -m train fit RECIPE.toml | eval NAME... | card | split PAIRS.csv | shapes DIR | download"""
+"""Command line: python -m train fit RECIPE.toml | eval NAME... | average NAME... --out DIR; --help has them all."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 from seg.card import ModelCard, load_card, save_card
 from seg.checkpoint import CheckpointError, card_path
 from seg.predictor import load_predictor
+from train.average import average
 from train.cards import results_table, shipped_cards, with_table
 from train.config import Recipe, load_recipe, with_backbone
 from train.data import check_pairs, data_title, evenly_chosen, listed_pairs
@@ -57,6 +58,11 @@ def main() -> None:
     eval_parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured, per image too")
     eval_parser.add_argument("--write", action="store_true", help="write the figures into the cards")
     eval_parser.set_defaults(command=_eval)
+
+    average_parser = commands.add_parser("average", help="average the weights of several trainings of one network")
+    average_parser.add_argument("checkpoints", nargs="+", help="names or paths of cards, two or more")
+    average_parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the new checkpoint")
+    average_parser.set_defaults(command=_average)
 
     card_parser = commands.add_parser("card", help="print the results table of the shipped checkpoints")
     card_parser.add_argument("--readme", type=Path, help="write the table between the markers of this file")
@@ -190,6 +196,11 @@ def _scored_list(arguments: argparse.Namespace, card: ModelCard) -> tuple[Path, 
     recipe = card.training.get("recipe", {})
     data = arguments.data or Path(recipe.get("data", Recipe.data))
     return data, arguments.list or recipe.get("val_list", Recipe.val_list)
+
+
+def _average(arguments: argparse.Namespace) -> None:
+    card = average(arguments.checkpoints, arguments.out)
+    print(f"wrote {arguments.out / card.name}.json, the average of {len(arguments.checkpoints)}; not scored yet")
 
 
 def _split(arguments: argparse.Namespace) -> None:
