@@ -15,6 +15,7 @@ from seg.card import load_card
 from seg.checkpoint import load_checkpoint, save_checkpoint
 from train.__main__ import main
 from train.average import average
+from train.config import Recipe
 
 
 @pytest.fixture
@@ -73,3 +74,16 @@ def test_average_on_the_command_line(
     main()
     assert "the average of 3; not scored yet" in capsys.readouterr().out
     assert load_predictor(tmp_path / "mean" / "tiny.json").card.name == "tiny"
+
+
+def test_batchnorm_is_measured_anew_on_training_pictures(trainings: list[Path], recipe: Recipe, tmp_path: Path) -> None:
+    plain = average(trainings, tmp_path / "plain")
+    card = average(trainings, tmp_path / "measured", recipe=recipe, batches=3)
+    assert card.training["batchnorm"] == {"pictures": 6, "seed": recipe.seed}
+    assert "batchnorm" not in plain.training
+    before, after = (
+        load_checkpoint(tmp_path / folder / "tiny.json")[0].state_dict() for folder in ("plain", "measured")
+    )
+    for name in before:
+        measured = "running" in name or name.endswith("num_batches_tracked")
+        assert torch.equal(before[name], after[name]) != measured, name

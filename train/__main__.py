@@ -62,6 +62,8 @@ def main() -> None:
     average_parser = commands.add_parser("average", help="average the weights of several trainings of one network")
     average_parser.add_argument("checkpoints", nargs="+", help="names or paths of cards, two or more")
     average_parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the new checkpoint")
+    average_parser.add_argument("--recipe", type=Path, help="draw its training pictures to measure BatchNorm anew")
+    average_parser.add_argument("--batches", type=int, default=100, help="of training pictures (default 100)")
     average_parser.set_defaults(command=_average)
 
     card_parser = commands.add_parser("card", help="print the results table of the shipped checkpoints")
@@ -199,7 +201,8 @@ def _scored_list(arguments: argparse.Namespace, card: ModelCard) -> tuple[Path, 
 
 
 def _average(arguments: argparse.Namespace) -> None:
-    card = average(arguments.checkpoints, arguments.out)
+    recipe = load_recipe(arguments.recipe) if arguments.recipe else None
+    card = average(arguments.checkpoints, arguments.out, recipe=recipe, batches=arguments.batches)
     print(f"wrote {arguments.out / card.name}.json, the average of {len(arguments.checkpoints)}; not scored yet")
 
 

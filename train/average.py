@@ -1,34 +1,48 @@
 """Several trainings of one network, averaged weight by weight: one network, as fast as each and often better.
 
 Wortsman et al.: "Model soups", ICML 2022. The trainings must have begun from the same weights, or one from another's:
-then no wall of high loss stands between them.
+then no wall of high loss stands between them. What BatchNorm knows of the features belongs to the old weights, so it is
+measured anew (Izmailov et al.: "Averaging Weights Leads to Wider Optima", UAI 2018, section 3.2).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
+from torch.optim.swa_utils import update_bn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from seg.card import ModelCard
 from seg.checkpoint import check_checkpoint, save_checkpoint
 from seg.models import build_model
+from train.augment import Augment
+from train.config import Recipe
+from train.data import DrawnSamples, listed_pairs
+from train.environment import keep_freed_memory
 
-_TOLD = ("command", "commit", "seed", "pictures_seen", "average_of")  # in the card, of each that was averaged
+_TOLD = ("command", "commit", "seed", "pictures_seen")  # in the card, of each that was trained
 
 
-def average(checkpoints: Sequence[str | Path], folder: Path) -> ModelCard:
-    """Write the mean of the checkpoints' weights to `folder`; BatchNorm's running statistics are averaged like them.
+def average(
+    checkpoints: Sequence[str | Path], folder: Path, *, recipe: Recipe | None = None, batches: int = 100
+) -> ModelCard:
+    """Write the mean of the checkpoints' weights to `folder`.
 
     The card is the last checkpoint's, without its figures; `average_of` in its `training` tells of all of them.
 
     Args:
         checkpoints: names or paths of cards, two or more; one given twice counts twice.
+        recipe: how to draw training pictures, on which BatchNorm's running statistics are measured anew; without it
+            they are averaged like the weights.
+        batches: of the recipe's size, so many.
 
     Raises:
         ValueError: fewer than two, or they differ in network, options, classes or preprocessing.
@@ -57,10 +71,27 @@ def average(checkpoints: Sequence[str | Path], folder: Path) -> ModelCard:
     model = build_model(last.model, num_classes=len(last.classes), **last.model_options)
     model.load_state_dict(mean)
     training = {**last.training, "average_of": [_told(card) for card in cards], "date": date.today().isoformat()}
+    training.pop("batchnorm", None)
+    if recipe:
+        keep_freed_memory()
+        update_bn(_batches(recipe, last, batches), model)
+        training["batchnorm"] = {"pictures": batches * recipe.batch_size, "seed": recipe.seed}
     return save_checkpoint(model.eval(), replace(last, training=training, metrics={}), folder)
 
 
+def _batches(recipe: Recipe, card: ModelCard, count: int) -> Iterator[torch.Tensor]:
+    """Training pictures (n, 3, c, c), augmented as when training, but as they come: rare classes stay rare."""
+    pairs = listed_pairs(Path(recipe.data), recipe.train_list, recipe.class_set)
+    evenly = np.full(len(pairs), 1 / len(pairs))
+    augment = Augment(recipe, card.preprocess)
+    samples = DrawnSamples(pairs, evenly, augment, start=0, stop=count * recipe.batch_size, seed=recipe.seed)
+    loader = DataLoader(samples, recipe.batch_size, num_workers=recipe.workers)
+    for x, _ in tqdm(loader, "measuring for BatchNorm", unit="batch", mininterval=5):
+        yield x
+
+
 def _told(card: ModelCard) -> dict[str, Any]:
-    """What the average's card says of one that went into it."""
-    known = {key: card.training[key] for key in _TOLD if key in card.training}
+    """What the average's card says of one that went into it: how it was trained, or of what it is an average itself."""
+    keys = ("average_of", "batchnorm") if "average_of" in card.training else _TOLD
+    known = {key: card.training[key] for key in keys if key in card.training}
     return {"from": card.name, "sha256": card.weights["sha256"], **known}
