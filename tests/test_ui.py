@@ -276,6 +276,21 @@ def test_zip_has_every_picture_and_the_numbers():
         assert sum(entry["classes"].values()) == pytest.approx(1, abs=1e-4)
 
 
+def test_a_file_on_its_way_out_of_the_cache_is_not_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setattr(Path, "write_bytes", lambda *_: pytest.fail("written in place"))
+    first = Path(downloads.to_cache(b"the same", "a.png"))
+    written = first.stat()
+    assert downloads.to_cache(b"the same", "a.png") == str(first)
+    again = first.stat()
+    assert (again.st_ino, again.st_size) == (written.st_ino, 8)
+    assert again.st_ctime_ns > written.st_ctime_ns  # Gradio empties its cache by this
+    assert first.read_bytes() == b"the same"
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [first]
+
+
 def test_zip_of_one_network_has_no_map_of_disagreement():
     archive = zipfile.ZipFile(io.BytesIO(downloads.zip_all(grey_photo(20, 20), [answer(random_labels(20, 20))])))
     assert "disagreement.png" not in archive.namelist()

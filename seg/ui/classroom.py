@@ -208,7 +208,7 @@ def _open(path: Any, language: str) -> list[Any]:
     if sheet.label is not None:
         changes[truth.LESSON.key, "source"] = "file"  # a painting, too, comes back as a file
     return [
-        downloads.to_cache(sheet.photo, "sheet_photo"),
+        downloads.to_cache(sheet.photo, "sheet_photo.jpg"),
         None if sheet.label is None else downloads.to_cache(sheet.label, "sheet_label.png"),
         lesson.key,
         point_of(sheet.point),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
-from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 from PIL import Image
 
@@ -58,5 +60,17 @@ def zip_all(photo: Image.Image, results: Sequence[tuple[Segmentation, ModelCard]
 
 
 def to_cache(data: bytes, name: str) -> str:
-    """Write into Gradio's cache, under a folder named by the content, and return the path; the cache is emptied."""
-    return save_bytes_to_cache(data, name, str(Path(get_upload_folder())))
+    """Write into Gradio's cache, under a folder named by the content, and return the path; the cache is emptied.
+
+    What is there already stays as it is, and new files appear whole: Gradio's own function would write a file again in
+    place, while another answer of the same content may be on its way out of it.
+    """
+    folder = Path(get_upload_folder()).resolve() / hashlib.sha256(data).hexdigest()
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / name
+    if file.exists():
+        os.utime(file)  # its age, by which the cache is emptied, counts from now
+        return str(file)
+    with NamedTemporaryFile(dir=folder, delete=False) as part:
+        part.write(data)
+    return str(Path(part.name).replace(file))
