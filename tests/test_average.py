@@ -60,6 +60,8 @@ def test_what_cannot_be_averaged_is_refused(trainings: list[Path], tmp_path: Pat
         average([tmp_path / "other" / "tiny.json", trainings[1]], tmp_path / "mean")
     with pytest.raises(ValueError, match="two checkpoints or more"):
         average(trainings[:1], tmp_path / "mean")
+    with pytest.raises(ValueError, match="1 batch or more, got 0"):
+        average(trainings, tmp_path / "mean", batches=0)
     before = trainings[1].read_bytes()
     with pytest.raises(FileExistsError, match="has a checkpoint tiny already"):
         average(trainings[:2], trainings[1].parent)

@@ -40,17 +40,19 @@ def average(
 
     Args:
         checkpoints: names or paths of cards, two or more; one given twice counts twice.
-        recipe: how to draw training pictures, on which BatchNorm's running statistics are measured anew; without it
-            they are averaged like the weights.
-        batches: of the recipe's size, so many.
+        recipe: whose training pictures, cut and coloured as it says but drawn evenly, measure BatchNorm's running
+            statistics anew; without it they are averaged like the weights.
+        batches: of these pictures, 1 or more.
 
     Raises:
-        ValueError: fewer than two, or they differ in network, options, classes or preprocessing.
+        ValueError: fewer than two, no batch, or they differ in network, options, classes or preprocessing.
         FileExistsError: `folder` has a checkpoint of that name already.
         CheckpointError: as `check_checkpoint`.
     """
     if len(checkpoints) < 2:
         raise ValueError("an average needs two checkpoints or more")
+    if batches < 1:
+        raise ValueError(f"BatchNorm can be measured on 1 batch or more, got {batches}")
     cards, states = [], []
     for name in checkpoints:
         card, data = check_checkpoint(name)
