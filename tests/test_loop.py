@@ -221,26 +221,46 @@ def quiet() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
 
 
+def started(recipe: Recipe, run: Path, *, until: int) -> subprocess.Popen[str]:
+    """The trainer in a process group of its own, with a worker that reads pictures, at step `until` or later."""
+    file = run.with_suffix(".toml")
+    file.write_text(replace(recipe, workers=1).to_toml(), "utf-8")
+    process = subprocess.Popen(
+        cli("fit", file, "--folder", run), cwd=ROOT, env=quiet(), stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 300
+    while not any(row.step >= until for row in read_log(run / "log.csv")):
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return process
+
+
 def test_killed_by_the_system_in_the_middle(recipe: Recipe, tmp_path: Path) -> None:
-    """kill -9 leaves no time for anything; workers read the pictures, as in a real run."""
-    recipe = replace(recipe, steps=16, workers=1, **{**SEVERAL_STEPS, "eval_every": 8})
-    file = tmp_path / "recipe.toml"
-    file.write_text(recipe.to_toml(), "utf-8")
+    """kill -9 leaves no time for anything."""
+    recipe = replace(recipe, steps=16, **{**SEVERAL_STEPS, "eval_every": 8})
     run = tmp_path / "killed"
-    with subprocess.Popen(
-        cli("fit", file, "--folder", run), cwd=ROOT, env=quiet(), stderr=subprocess.DEVNULL
-    ) as process:
-        deadline = time.monotonic() + 300
-        while not any(row.step == 8 for row in read_log(run / "log.csv")):
-            assert process.poll() is None, "it ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+    with started(recipe, run, until=8) as process:
         process.kill()
     step = torch.load(run / "state.pt", weights_only=True)["step"]
     assert 7 <= step < 16
     fit(recipe, run, resume=True, command="")
     fit(recipe, tmp_path / "whole", resume=False, command="")
     assert_same_run(tmp_path / "whole", run)
+
+
+def test_told_to_end_together_with_its_workers(recipe: Recipe, tmp_path: Path) -> None:
+    """As clusters and containers do: SIGTERM to every process of the job at once."""
+    run = tmp_path / "stopped"
+    with started(replace(recipe, steps=100_000, save_minutes=60.0), run, until=1) as process:
+        os.killpg(process.pid, signal.SIGTERM)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert "SIGTERM at step" in said
+    assert torch.load(run / "state.pt", weights_only=True)["step"] >= 1
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)  # no worker is left
 
 
 def test_a_run_is_not_overwritten(recipe: Recipe, tmp_path: Path) -> None:

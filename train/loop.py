@@ -36,7 +36,7 @@ from train.losses import cross_entropy_sums, distillation_sums, lovasz_softmax
 from train.optimise import set_learning_rates
 from train.recorder import Recorder, is_scored
 from train.soft_labels import SoftLabels
-from train.state import Run, Stopped, StopSignals, ignore_interrupt, new_run
+from train.state import Run, Stopped, StopSignals, new_run, outlive_first_signal
 
 
 def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCard | None:
@@ -102,7 +102,7 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCar
         num_workers=recipe.workers,
         persistent_workers=recipe.workers > 0,
         pin_memory=not on_cpu,
-        worker_init_fn=ignore_interrupt,
+        worker_init_fn=outlive_first_signal,
     )
 
     machine = environment(accelerator.device, processes=processes, mixed_precision=precision)

@@ -147,6 +147,10 @@ class StopSignals:
         self.received = number
 
 
-def ignore_interrupt(_worker: int) -> None:
-    """For the processes of a DataLoader: Ctrl-C reaches them too, but they are still needed to end the step."""
+def outlive_first_signal(_worker: int) -> None:
+    """For the processes of a DataLoader: signals reach them with the trainer, which still needs them to end the step.
+
+    A second SIGTERM ends them: the DataLoader sends it where they do not go by themselves.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, _frame: signal.signal(number, signal.SIG_DFL))
