@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +38,7 @@ from train.log import Row, RunLog, read_log, thinned
 from train.loop import fit, slices
 from train.losses import cross_entropy_sums, segmentation_loss
 from train.optimise import schedule_factor, set_learning_rates
-from train.state import Stopped, new_run
+from train.state import Stopped, StopSignals, new_run, outlive_signals
 
 ROOT = Path(__file__).resolve().parent.parent
 SEVERAL_STEPS = {"save_minutes": 0.0, "schedule": "onecycle", "aux_layers": ["fc"], "eval_every": 3, "eval_images": 1}
@@ -221,27 +225,42 @@ def quiet() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
 
 
-def started(recipe: Recipe, run: Path, *, until: int) -> subprocess.Popen[str]:
-    """The trainer in a process group of its own, with a worker that reads pictures, at step `until` or later."""
+def launched(recipe: Recipe, run: Path) -> subprocess.Popen[str]:
+    """The trainer in a process group of its own, with a worker that reads pictures, as in a real run."""
     file = run.with_suffix(".toml")
     file.write_text(replace(recipe, workers=1).to_toml(), "utf-8")
-    process = subprocess.Popen(
+    return subprocess.Popen(
         cli("fit", file, "--folder", run), cwd=ROOT, env=quiet(), stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     )  # fmt: skip
+
+
+def wait_for_step(step: int, run: Path, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 300
-    while not any(row.step >= until for row in read_log(run / "log.csv")):
+    while not any(row.step >= step for row in read_log(run / "log.csv")):
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    return process
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """What it said; after two minutes it and its workers are killed, for then they wait for each other."""
+    try:
+        _, said = process.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)  # no worker is left
+    return said
 
 
 def test_killed_by_the_system_in_the_middle(recipe: Recipe, tmp_path: Path) -> None:
     """kill -9 leaves no time for anything."""
     recipe = replace(recipe, steps=16, **{**SEVERAL_STEPS, "eval_every": 8})
     run = tmp_path / "killed"
-    with started(recipe, run, until=8) as process:
+    with launched(recipe, run) as process:
+        wait_for_step(8, run, process)
         process.kill()
     step = torch.load(run / "state.pt", weights_only=True)["step"]
     assert 7 <= step < 16
@@ -250,17 +269,45 @@ def test_killed_by_the_system_in_the_middle(recipe: Recipe, tmp_path: Path) -> N
     assert_same_run(tmp_path / "whole", run)
 
 
-def test_told_to_end_together_with_its_workers(recipe: Recipe, tmp_path: Path) -> None:
-    """As clusters and containers do: SIGTERM to every process of the job at once."""
+@pytest.mark.parametrize("tell", [os.killpg, os.kill])
+def test_told_to_end(recipe: Recipe, tmp_path: Path, tell: Callable[[int, int], None]) -> None:
+    """SIGTERM to every process of the job at once, as clusters and containers do, and to the trainer alone."""
     run = tmp_path / "stopped"
-    with started(replace(recipe, steps=100_000, save_minutes=60.0), run, until=1) as process:
-        os.killpg(process.pid, signal.SIGTERM)
-        _, said = process.communicate(timeout=120)
+    with launched(replace(recipe, steps=100_000, save_minutes=60.0), run) as process:
+        wait_for_step(1, run, process)
+        tell(process.pid, signal.SIGTERM)
+        said = ended(process)
     assert process.returncode == 128 + signal.SIGTERM, said
     assert "SIGTERM at step" in said
     assert torch.load(run / "state.pt", weights_only=True)["step"] >= 1
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)  # no worker is left
+
+
+def test_a_run_with_workers_ends_after_its_last_step(recipe: Recipe, tmp_path: Path) -> None:
+    with launched(recipe, tmp_path / "whole") as process:
+        said = ended(process)
+    assert process.returncode == 0, said
+
+
+def worker(over: ctypes.c_bool, ready: Any) -> None:
+    outlive_signals(over, 0)
+    ready.set()
+    time.sleep(300)
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_a_worker_obeys_only_when_the_training_is_over(over: bool) -> None:
+    """Both matter: the trainer needs it to end the step, and waits for its end before it goes itself."""
+    signals, ready = StopSignals(), multiprocessing.Event()
+    process = multiprocessing.Process(target=worker, args=(signals.over, ready), daemon=True)
+    process.start()
+    assert ready.wait(60)
+    with signals if over else nullcontext():
+        pass
+    process.terminate()
+    process.join(60 if over else 1)
+    assert process.is_alive() == (not over)
+    process.kill()
+    process.join()
 
 
 def test_a_run_is_not_overwritten(recipe: Recipe, tmp_path: Path) -> None:

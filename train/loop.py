@@ -11,6 +11,7 @@ import signal
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from train.losses import cross_entropy_sums, distillation_sums, lovasz_softmax
 from train.optimise import set_learning_rates
 from train.recorder import Recorder, is_scored
 from train.soft_labels import SoftLabels
-from train.state import Run, Stopped, StopSignals, new_run, outlive_first_signal
+from train.state import Run, Stopped, StopSignals, new_run, outlive_signals
 
 
 def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCard | None:
@@ -94,6 +95,7 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCar
         seed=recipe.seed,
         teacher=teacher,
     )
+    signals = StopSignals()
     loader = DataLoader(
         samples,
         batch_sampler=slices(
@@ -102,7 +104,7 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCar
         num_workers=recipe.workers,
         persistent_workers=recipe.workers > 0,
         pin_memory=not on_cpu,
-        worker_init_fn=outlive_first_signal,
+        worker_init_fn=partial(outlive_signals, signals.over),
     )
 
     machine = environment(accelerator.device, processes=processes, mixed_precision=precision)
@@ -119,7 +121,7 @@ def fit(recipe: Recipe, folder: Path, *, resume: bool, command: str) -> ModelCar
         write_session(folder, {"began": began, "step": run.step} | origin | machine)
         recorder = Recorder(recipe, run, folder, val=val, card=card)
 
-    with StopSignals() as signals, closing(recorder) if recorder else nullcontext():
+    with signals, closing(recorder) if recorder else nullcontext():
         progress = tqdm(
             loader, initial=run.step, total=recipe.steps, desc=recipe.name, unit="step", mininterval=10,
             disable=recorder is None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import multiprocessing
 import os
 import signal
 import threading
@@ -128,7 +130,9 @@ class StopSignals:
     the run goes on from its last save.
     """
 
-    received: int = 0
+    def __init__(self) -> None:
+        self.received = 0
+        self.over = multiprocessing.RawValue(ctypes.c_bool, False)  # other processes see it too
 
     def __enter__(self) -> StopSignals:
         self._before: dict[int, Any] = {}
@@ -138,6 +142,7 @@ class StopSignals:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.over.value = True
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -147,10 +152,10 @@ class StopSignals:
         self.received = number
 
 
-def outlive_first_signal(_worker: int) -> None:
+def outlive_signals(over: ctypes.c_bool, _worker: int) -> None:
     """For the processes of a DataLoader: signals reach them with the trainer, which still needs them to end the step.
 
-    A second SIGTERM ends them: the DataLoader sends it where they do not go by themselves.
+    They obey SIGTERM once `over` is set, for that is how Python ends its child processes.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, _frame: signal.signal(number, signal.SIG_DFL))
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0) if over.value else None)
