@@ -10,8 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -225,14 +225,20 @@ def quiet() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
 
 
-def launched(recipe: Recipe, run: Path) -> subprocess.Popen[str]:
+@contextmanager
+def launched(recipe: Recipe, run: Path) -> Iterator[subprocess.Popen[str]]:
     """The trainer in a process group of its own, with a worker that reads pictures, as in a real run."""
     file = run.with_suffix(".toml")
     file.write_text(replace(recipe, workers=1).to_toml(), "utf-8")
-    return subprocess.Popen(
+    with subprocess.Popen(
         cli("fit", file, "--folder", run), cwd=ROOT, env=quiet(), stderr=subprocess.PIPE, text=True,
         start_new_session=True,
-    )  # fmt: skip
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def wait_for_step(step: int, run: Path, process: subprocess.Popen[str]) -> None:
@@ -244,14 +250,10 @@ def wait_for_step(step: int, run: Path, process: subprocess.Popen[str]) -> None:
 
 
 def ended(process: subprocess.Popen[str]) -> str:
-    """What it said; after two minutes it and its workers are killed, for then they wait for each other."""
-    try:
-        _, said = process.communicate(timeout=120)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise
+    """What it said until it ended by itself, and its worker with it."""
+    _, said = process.communicate(timeout=120)
     with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)  # no worker is left
+        os.killpg(process.pid, 0)
     return said
 
 
@@ -288,7 +290,7 @@ def test_a_run_with_workers_ends_after_its_last_step(recipe: Recipe, tmp_path: P
     assert process.returncode == 0, said
 
 
-def worker(over: ctypes.c_bool, ready: Any) -> None:
+def worker_that_sleeps(over: ctypes.c_bool, ready: Any) -> None:
     outlive_signals(over, 0)
     ready.set()
     time.sleep(300)
@@ -298,7 +300,7 @@ def worker(over: ctypes.c_bool, ready: Any) -> None:
 def test_a_worker_obeys_only_when_the_training_is_over(over: bool) -> None:
     """Both matter: the trainer needs it to end the step, and waits for its end before it goes itself."""
     signals, ready = StopSignals(), multiprocessing.Event()
-    process = multiprocessing.Process(target=worker, args=(signals.over, ready), daemon=True)
+    process = multiprocessing.Process(target=worker_that_sleeps, args=(signals.over, ready), daemon=True)
     process.start()
     assert ready.wait(60)
     with signals if over else nullcontext():
