@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from page_server import PageServer, running_page
-from scored import CARDS, NAUGHTY, metrics, write_checkpoints
+from scored import CARDS, NAUGHTY, PAST, metrics, write_checkpoints
 from test_page import Visitor, browser  # noqa: F401, a fixture
 
 from seg.classes import VOC
@@ -113,6 +113,13 @@ def test_curve_tells_by_keys_what_the_table_says(reader):
     assert readout.startswith("Up to 2 px")
     assert f"Guess-A {100 * share:.1f} %" in readout
     curve.blur()
+
+
+def test_a_long_past_is_folded_and_opens(reader):
+    card = reader.page.locator(f"{BOARD} article[data-network=guess-c]")
+    assert PAST not in card.inner_text()
+    card.get_by_text("the encoder of guess-b (0123456789ab), …", exact=True).click()
+    assert PAST in card.inner_text()
 
 
 def test_time_is_a_dash_until_somebody_measures(reader):

@@ -258,10 +258,10 @@ LESSON = Lesson(
         "从步幅 2 到步幅 16，一个一个清空。然后改成打乱。",
     ),
     notice=both(
-        "Which skip changes outlines, and which one what the thing is called? Often a shuffled skip harms more than an "
-        "empty one: wrong places are worse than none. The table tells whether that holds on your photo.",
-        "哪个跳跃连接影响轮廓，哪个影响物体的名称？打乱往往比清空更糟：错误的位置不如没有。"
-        "表格会告诉你这张照片是否如此。",
+        "Which skip changes outlines, and which one what the thing is called? A shuffled skip says everything in the "
+        "wrong places: is that worse than saying nothing? The table has both on your photo.",
+        "哪个跳跃连接影响轮廓，哪个影响物体的名称？打乱的跳跃连接把一切都说在错误的位置上，这比什么都不说更糟吗？"
+        "表格里两者都有。",
     ),
     paper=both(
         "Ronneberger, Fischer, Brox, MICCAI 2015, section 2 and figure 1. UNet++: Zhou et al., DLMIA 2018, figure 1",

@@ -325,7 +325,7 @@ function learning(group, networks, view) {
   const t = words();
   const known = networks.filter((n) => n.curves);
   if (!known.length) return null;
-  const [width, height, left, right, top, bottom] = [640, 230, 44, 12, 10, 40];
+  const [width, height, left, right, top, bottom] = [640, 230, 44, 24, 10, 40];
   const steps = Math.max(...known.flatMap((n) => n.curves.map((p) => p.step)));
   const most = Math.max(...known.flatMap((n) => n.curves.map((p) => p.loss)));
   const x = (step) => left + (step / steps) * (width - left - right);
@@ -432,11 +432,15 @@ const percentExactly = (share) => (share > 0 && share < 0.01 ? (100 * share).toF
 
 // --- in words ---------------------------------------------------------------------------------------------------------
 
-function inWords(group, networks) {
+const LONG = 160; // characters: a card may tell an encoder's whole past
+
+function inWords(group, networks, view) {
   const t = words();
+  const told = (n, name, text) =>
+    text.length > LONG ? folding(view, `${n.name} ${name}`, text.split(", ")[0].slice(0, LONG) + ", …", text) : text;
   const cards = networks.map((n) => {
     const said = make("p", {}, n.sentences.join(value.lang === "zh" ? "" : " "));
-    const terms = n.facts.flatMap(([name, text]) => [make("dt", {}, name), make("dd", { lang: "en" }, text)]);
+    const terms = n.facts.flatMap(([name, text]) => [make("dt", {}, name), make("dd", { lang: "en" }, told(n, name, text))]);
     const parts = [make("h4", {}, key(n, group.networks.indexOf(n)), n.title), said];
     if (n.failures.length) {
       const list = make("ul", { lang: "en" }, ...n.failures.map((text) => make("li", {}, text)));
@@ -471,7 +475,7 @@ function build(group, several) {
       networks.length && bands(group, networks, view),
       networks.length && learning(group, networks, view),
       chosen && confusions(group, networks, view, again),
-      networks.length && inWords(group, networks),
+      networks.length && inWords(group, networks, view),
     ];
     holder.replaceChildren(...parts.filter(Boolean));
     if (focus) [...holder.querySelectorAll("[data-focus]")].find((node) => node.dataset.focus === focus)?.focus();
