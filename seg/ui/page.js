@@ -16,7 +16,7 @@
   const put = (owner, name, value) => value && owner[name] !== value && (owner[name] = value);
   const nameAll = () => {
     if (!language()) return;
-    document.documentElement.lang = language(); // screen readers choose their voice by it
+    put(document.documentElement, "lang", language()); // screen readers choose their voice by it
     for (const picture of document.querySelectorAll("#examples button img")) {
       const file = picture.src.replace(/.*\/|\.\w+$/g, "");
       put(picture.closest("button"), "ariaLabel", ours(file) || file);
@@ -34,7 +34,9 @@
     }
   };
   const watched = { childList: true, subtree: true, attributeFilter: ["lang", "aria-label", "title"] };
-  new MutationObserver(nameAll).observe(document.body, watched);
+  const naming = new MutationObserver(nameAll);
+  naming.observe(document.body, watched);
+  naming.observe(document.documentElement, { attributeFilter: ["lang"] }); // Gradio writes the browser's language there
   nameAll();
 
   // Beside the clock that runs while a visitor waits.

@@ -790,8 +790,14 @@ def test_labels_of_gradio_follow_the_switch_not_the_browser(visit, query, locale
             titles = {word for name in NETWORKS for word in re.findall("[A-Za-z]+", load_predictor(name).card.title)}
             assert set(re.findall("[A-Za-z]+", said)) <= WORDS_OF_BOTH | titles | {"Ctrl"}, said
 
-    assert page.evaluate("document.documentElement.lang") == {"en": "en", "zh": "zh-CN"}[language]
+    def wait_for_language() -> None:
+        told = {"en": "en", "zh": "zh-CN"}[language]
+        page.wait_for_function("told => document.documentElement.lang === told", arg=told)
+
+    wait_for_language()  # page.js runs a moment after the page's texts are there
     assert_language()
+    page.evaluate("told => { document.documentElement.lang = told }", locale)  # as Gradio does when it is late
+    wait_for_language()
     visitor.source("Capture from camera", language).click()
     start = visitor.source("Click to Access Webcam", language)
     start.wait_for()
