@@ -200,10 +200,8 @@ def words_for(name: str) -> tuple[str, str]:
     if family.startswith("score"):
         return f"scores at stride {family[5:]}", f"步幅 {family[5:]} 的得分"
     if family.startswith("up"):
-        return (
-            f"transposed convolution {family[2:].replace('to', ' → ')}",
-            f"转置卷积 {family[2:].replace('to', ' → ')}",
-        )
+        strides = family[2:].replace("to", "\N{NO-BREAK SPACE}→\N{NO-BREAK SPACE}")
+        return f"transposed convolution {strides}", f"转置卷积 {strides}"
     if family == "decoder":
         return f"step up {int(last) + 1}", f"上采样第 {int(last) + 1} 步"
     if family == "nodes":
