@@ -125,10 +125,10 @@ LESSON = Lesson(
     tells=[
         both(
             "Photos are blurred, noisy, compressed, too dark or too bright, small or tilted. When our networks learned "
-            "to segment, the photos were resized, cropped, mirrored and changed in brightness, contrast and saturation, "
-            "and most networks also saw a piece of one photo pasted into another; none was blurred, made noisy or "
-            "tilted. How far can a photo be disturbed before the networks change their mind, and does the architecture "
-            "matter?",
+            "to segment, the photos were resized, cropped, mirrored and changed in brightness, contrast and "
+            "saturation, and most networks also saw a piece of one photo pasted into another; none was blurred, made "
+            "noisy or tilted. How far can a photo be disturbed before the networks change their mind, and does the "
+            "architecture matter?",
             "照片会模糊、有噪点、被压缩、过暗、过亮、很小或歪斜。我们的网络学习分割时，照片做了缩放、裁剪、左右翻转，"
             "以及亮度、对比度和饱和度的变化；多数网络还见过把一张照片的一块贴到另一张里。从不加模糊、噪点或倾斜。"
             "照片被干扰到什么程度，网络才会改变看法？结构有影响吗？",
